@@ -1,0 +1,4 @@
+//! The async shell round the core.
+
+pub mod link;
+pub mod timers;

@@ -1,0 +1,164 @@
+//! The only place in node code with a clock.
+//!
+//! [`Clock`] reads the node's time, [`Wheel`] holds its deadlines: one sleep per node, however many operations
+//! wait, because madsim keeps a dropped sleep in its heap until it is due. The simulator's clock faults act here:
+//! a node's clock runs at its own rate from its own offset.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A node's clock: monotonic time since an arbitrary start, and wall time for time stamps.
+///
+/// `rate_ppm` and `offset` model skew and jumps; both are neutral in real builds.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    start: Instant,
+    rate_ppm: u64,
+}
+
+/// The rate of a true clock.
+pub const TRUE_RATE_PPM: u64 = 1_000_000;
+
+/// A moment of a node's own clock, since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(pub Duration);
+
+impl Moment {
+    /// The moment `duration` later.
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+
+    /// The time from `earlier` to here; zero if it is later.
+    pub fn since(self, earlier: Moment) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new(TRUE_RATE_PPM)
+    }
+}
+
+impl Clock {
+    /// A clock that starts now and runs at `rate_ppm` millionths of true time.
+    pub fn new(rate_ppm: u64) -> Self {
+        Self { start: Instant::now(), rate_ppm: rate_ppm.max(1) }
+    }
+
+    /// Now, on this clock.
+    pub fn now(&self) -> Moment {
+        let elapsed = self.start.elapsed();
+        if self.rate_ppm == TRUE_RATE_PPM {
+            return Moment(elapsed);
+        }
+        let nanos = elapsed.as_nanos() * u128::from(self.rate_ppm) / u128::from(TRUE_RATE_PPM);
+        Moment(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    }
+
+    /// Milliseconds since the Unix epoch, for time stamps in entries; never trusted to be right or monotonic.
+    pub fn wall_ms(&self) -> u64 {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Sleeps until `moment` of this clock.
+    pub async fn sleep_until(&self, moment: Moment) {
+        let nanos = moment.0.as_nanos() * u128::from(TRUE_RATE_PPM) / u128::from(self.rate_ppm);
+        let true_time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        tokio::time::sleep_until(self.start + true_time).await;
+    }
+
+    /// Sleeps for `duration` of this clock.
+    pub async fn sleep(&self, duration: Duration) {
+        self.sleep_until(self.now().after(duration)).await;
+    }
+
+    /// `future`'s output, or `None` if it takes longer than `duration` of this clock. Not for the hot path.
+    pub async fn timeout<T>(&self, duration: Duration, future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = self.sleep(duration) => None,
+        }
+    }
+}
+
+/// Deadlines by key; each key has at most one. Ties fire in the order of their keys.
+#[derive(Clone, Debug)]
+pub struct Wheel<K> {
+    by_key: BTreeMap<K, Moment>,
+    by_moment: BTreeMap<(Moment, K), ()>,
+}
+
+impl<K: Ord + Clone> Default for Wheel<K> {
+    fn default() -> Self {
+        Self { by_key: BTreeMap::new(), by_moment: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord + Clone> Wheel<K> {
+    /// Sets the deadline of `key`; an earlier one is forgotten.
+    pub fn arm(&mut self, key: K, at: Moment) {
+        self.disarm(&key);
+        self.by_key.insert(key.clone(), at);
+        self.by_moment.insert((at, key), ());
+    }
+
+    /// Forgets the deadline of `key`.
+    pub fn disarm(&mut self, key: &K) {
+        if let Some(at) = self.by_key.remove(key) {
+            self.by_moment.remove(&(at, key.clone()));
+        }
+    }
+
+    /// The next deadline.
+    pub fn next(&self) -> Option<Moment> {
+        self.by_moment.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Takes out one key whose deadline is not after `now`. One at a time: what firing it does may disarm others.
+    pub fn pop(&mut self, now: Moment) -> Option<K> {
+        let (at, key) = self.by_moment.keys().next()?.clone();
+        if at > now {
+            return None;
+        }
+        self.disarm(&key);
+        Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn a_rearmed_or_disarmed_deadline_never_fires() {
+        let mut wheel = Wheel::default();
+        wheel.arm("election", at(10));
+        wheel.arm("heartbeat", at(5));
+        wheel.arm("election", at(20));
+        assert_eq!(wheel.next(), Some(at(5)));
+        assert_eq!(wheel.pop(at(15)), Some("heartbeat"));
+        assert_eq!(wheel.pop(at(15)), None, "the first deadline of the election was replaced");
+        wheel.disarm(&"election");
+        assert_eq!((wheel.pop(at(99)), wheel.next()), (None, None));
+    }
+
+    #[test]
+    fn deadlines_of_one_moment_fire_in_key_order() {
+        let mut wheel = Wheel::default();
+        for key in ["c", "a", "b"] {
+            wheel.arm(key, at(7));
+        }
+        assert_eq!((wheel.pop(at(7)), wheel.pop(at(7)), wheel.pop(at(7))), (Some("a"), Some("b"), Some("c")));
+    }
+}
