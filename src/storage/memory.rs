@@ -246,7 +246,12 @@ mod tests {
     #[test]
     fn agrees_with_the_model() {
         for seed in 0..20 {
-            block_on(suite::model::check(&mut Memory::default(), seed, 300));
+            block_on(suite::model::check(
+                &mut Memory::default(),
+                seed,
+                300,
+                &[End::ProcessDeath, End::PowerLoss],
+            ));
         }
     }
 

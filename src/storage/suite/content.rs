@@ -1,11 +1,17 @@
 //! Cases about what is read after what was written, without a restart.
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 use futures_util::FutureExt as _;
 
 use super::*;
 
 /// Many more than one group of writes, so that queueing is exercised.
 const QUEUED_WRITES: u32 = 300;
+
+/// Tokio answers "pending" after 128 polls without a pause, whatever is ready.
+const POLLS_AT_A_TIME: usize = 64;
 
 /// Larger than a page, a block, a memtable and any internal buffer of an engine.
 pub(super) const LARGE_VALUE_BYTES: usize = 8 << 20;
@@ -174,6 +180,9 @@ pub(super) async fn writes_take_effect_and_complete_in_order<H: Harness>(harness
     let last = writes.pop().expect("there are some");
     expect(last.await, "the last of many queued writes");
     for (i, write) in writes.into_iter().enumerate() {
+        if i % POLLS_AT_A_TIME == 0 {
+            pause().await;
+        }
         match write.now_or_never() {
             Some(result) => expect(result, "a queued write"),
             None => panic!("write {i} of {QUEUED_WRITES} is not complete although the last one is"),
@@ -190,6 +199,19 @@ pub(super) async fn writes_take_effect_and_complete_in_order<H: Harness>(harness
     drop(store.write(puts([("dropped", "1")])));
     write(&store, puts([("after", "1")])).await;
     assert_eq!(get(&*store, "dropped").as_deref(), Some(&b"1"[..]), "calling is what writes, not polling");
+}
+
+/// Lets the executor have its turn, whichever it is.
+async fn pause() {
+    let mut paused = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut paused, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 pub(super) async fn stores_are_separate_listed_and_removed<H: Harness>(harness: &mut H) {

@@ -24,8 +24,10 @@ const LARGE_VALUE_BYTES: u32 = 100_000;
 /// At most so many writes in one batch.
 const BATCH_WRITES_MAX: u32 = 12;
 
-/// Runs `steps` random operations from `seed` and compares every answer with a map's. Panics name seed and step.
-pub async fn check<H: Harness>(harness: &mut H, seed: u64, steps: u32) {
+/// Runs `steps` random operations from `seed`, with reopenings after some of `ends`, and compares every answer with
+/// a map's. Panics name seed and step.
+pub async fn check<H: Harness>(harness: &mut H, seed: u64, steps: u32, ends: &[End]) {
+    assert!(!ends.is_empty(), "a model check without reopenings would not check durability");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut volume = harness.fresh().await;
     let mut store = open(&volume, "log").await;
@@ -71,11 +73,11 @@ pub async fn check<H: Harness>(harness: &mut H, seed: u64, steps: u32) {
                 assert!(all(&*snapshot).into_iter().eq(before), "{context}: the snapshot differs");
             }
             _ => {
-                let end = if below(&mut rng, 2) == 0 { End::ProcessDeath } else { End::PowerLoss };
+                let end = ends[below(&mut rng, ends.len() as u32) as usize];
                 drop(store);
                 volume = match harness.reopen(volume, end).await {
                     Some(reopened) => reopened,
-                    None => return,
+                    None => panic!("{context}: the harness cannot stage {end:?}, which it was asked for"),
                 };
                 store = open(&volume, "log").await;
                 assert!(
