@@ -267,6 +267,17 @@ impl State {
 }
 
 impl Operation {
+    /// The key that it is about.
+    pub fn key(&self) -> &Bytes {
+        match self {
+            Operation::Get { key }
+            | Operation::Put { key, .. }
+            | Operation::Append { key, .. }
+            | Operation::Delete { key }
+            | Operation::Cas { key, .. } => key,
+        }
+    }
+
     /// The name in the format.
     pub fn name(&self) -> &'static str {
         match self {

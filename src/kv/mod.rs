@@ -24,6 +24,7 @@
 
 mod machine;
 mod operation;
+mod service;
 mod session;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod machine_tests;
 mod model_tests;
 
 pub use machine::{KvAnswer, KvMachine, KvQuery, KvReply, KvStatus};
+pub use service::KvService;
 pub use session::SWEEP_SESSIONS;
 
 /// The largest `value_bytes_max` that may be configured: one value must fit into a few messages of 4 MiB.

@@ -27,6 +27,7 @@ pub use options::Options;
 pub use service::RaftService;
 pub use state::APPLIED_KEY;
 pub use transport::{FORMAT_VERSION, Identity, Surroundings};
+pub(crate) use transport::{Outgoing, channel_frames, dial};
 
 use crate::machine::StateMachine;
 use crate::observe::Observer;

@@ -61,11 +61,17 @@ impl Clock {
         Moment(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
     }
 
-    /// Milliseconds since the Unix epoch, for time stamps in entries; never trusted to be right or monotonic.
-    pub fn wall_ms(&self) -> u64 {
+    /// Nanoseconds since the Unix epoch; never trusted to be right or monotonic. All nodes and clients of a
+    /// simulation share this one.
+    pub fn wall_ns(&self) -> u64 {
         std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Milliseconds since the Unix epoch, for time stamps in entries.
+    pub fn wall_ms(&self) -> u64 {
+        self.wall_ns() / 1_000_000
     }
 
     /// Sleeps until `moment` of this clock.

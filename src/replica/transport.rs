@@ -254,13 +254,13 @@ pub(crate) fn dial(address: SocketAddr) -> BoxFuture<Result<tonic::transport::Ch
     })
 }
 
-/// A stream of frames as gRPC takes it; a type with a name, because the compiler loses track of the boxed one.
-pub(crate) struct Outgoing(pub BoxStream<'static, pb::Frame>);
+/// A stream as gRPC takes it; a type with a name, because the compiler loses track of the boxed one.
+pub(crate) struct Outgoing<T>(pub BoxStream<'static, T>);
 
-impl futures_util::Stream for Outgoing {
-    type Item = pb::Frame;
+impl<T> futures_util::Stream for Outgoing<T> {
+    type Item = T;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<pb::Frame>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
         self.0.as_mut().poll_next(context)
     }
 }
