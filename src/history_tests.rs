@@ -1,9 +1,6 @@
 //! The format, line by line; processes; concurrent use; failing sinks.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 
@@ -180,6 +177,9 @@ fn a_file_gets_what_memory_gets() {
 #[cfg(not(madsim))]
 #[test]
 fn many_threads_write_whole_lines_and_well_formed_processes() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     const THREADS: u64 = 8;
     const OPERATIONS: u64 = 200;
     let recorder = Arc::new(Recorder::in_memory());

@@ -1,7 +1,7 @@
 //! The key-value store of one Raft group.
 //!
 //! [`KvMachine`] applies [`Command`](crate::proto::kv::Command)s: it opens sessions and executes mutations exactly
-//! once ([`session`] says how). Reads do not go through the log; they are [`KvQuery`]s of a view.
+//! once (`session.rs` says how). Reads do not go through the log; they are [`KvQuery`]s of a view.
 //!
 //! # Keys in the state store
 //!
