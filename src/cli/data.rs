@@ -54,9 +54,9 @@ pub(super) struct Delete {
 pub(super) struct Cas {
     #[command(flatten)]
     data: DataArgs,
-    /// What the key must hold, then its new value (or - for standard input). With --absent only the new value,
-    /// with --file only what the key must hold.
-    #[arg(value_name = "OLD> <NEW", allow_negative_numbers = true, num_args = 0..=2)]
+    /// OLD, what the key must hold, then NEW, its new value (or - for standard input); with --absent only NEW, with
+    /// --file only OLD.
+    #[arg(value_name = "VALUE", allow_negative_numbers = true, num_args = 0..=2)]
     values: Vec<String>,
     /// The key must not exist.
     #[arg(long)]

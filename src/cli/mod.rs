@@ -8,6 +8,8 @@ mod data;
 mod failure;
 mod output;
 mod serve;
+mod status;
+mod up;
 mod values;
 
 use std::process::ExitCode;
@@ -54,6 +56,22 @@ enum Command {
     /// Run one node of a cluster.
     #[command(subcommand)]
     Serve(serve::Serve),
+    /// Start a whole cluster on this machine; Ctrl-C stops it in order.
+    #[command(after_help = "Examples:
+  eraft up
+  eraft up --replicas 5 --data /tmp/five --port-base 7001
+
+Data stays in --data and is used again the next time; the nodes' logs are there too, as n1.log, n2.log, ….
+A node that ends is reported and not started again; the cluster goes on without it.
+Exit codes: 0 stopped by a signal, 3 a port is in use or no leader was elected in time, 5 all nodes ended.")]
+    Up(up::Up),
+    /// Show every node: its role, term, progress and size.
+    #[command(after_help = "Examples:
+  eraft status
+  eraft status -o json | jq '.nodes[] | select(.online | not)'
+
+LAG is how many committed entries a node has not applied yet. Exit code 3 if no node answers.")]
+    Status(status::StatusArgs),
     /// Print the value of a key.
     #[command(after_help = "Examples:
   eraft get greeting
@@ -116,6 +134,8 @@ fn run() -> Result<(), Failure> {
 async fn execute(command: Command, output: Output) -> Result<(), Failure> {
     match command {
         Command::Serve(serve::Serve::Kv(serve)) => serve.run(output).await,
+        Command::Up(up) => up.run(output).await,
+        Command::Status(status) => status.run(output).await,
         Command::Get(get) => get.run(output).await,
         Command::Put(put) => put.put(output).await,
         Command::Append(append) => append.append(output).await,

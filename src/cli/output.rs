@@ -10,11 +10,12 @@ use super::failure::{Code, Failure};
 /// The form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// For people at a terminal; elsewhere it is the same as plain.
+    // For people at a terminal; elsewhere it is the same as plain. (Not doc comments: help would show them for
+    // every command, a line each.)
     Table,
-    /// One JSON object (or one a line); its fields are stable.
+    // One JSON object, or one a line; its fields are stable.
     Json,
-    /// Columns separated by tabs, values as they are.
+    // Columns separated by tabs, values as they are.
     Plain,
 }
 

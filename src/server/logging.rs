@@ -11,10 +11,10 @@ use crate::types::NodeId;
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
     #[default]
+    #[allow(missing_docs, reason = "the command line's help would show it for every command")]
     Text,
-    /// One JSON object a line.
+    #[allow(missing_docs, reason = "as above")]
     Json,
 }
 

@@ -30,10 +30,15 @@ impl Signals {
     /// Waits for the first signal. From then on, the next one ends the process as if it had not been caught.
     pub async fn first(mut self) -> i32 {
         let first = self.next().await;
-        tokio::spawn(async move {
-            let second = self.next().await;
-            exit_now(128 + second);
-        });
+        self.end_at_next();
         first
+    }
+
+    /// The next signal ends the process as if it had not been caught. Needs a runtime.
+    pub fn end_at_next(mut self) {
+        tokio::spawn(async move {
+            let signal = self.next().await;
+            exit_now(128 + signal);
+        });
     }
 }
