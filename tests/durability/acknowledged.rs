@@ -28,7 +28,7 @@ fn every_acknowledgement_waits_for_a_sync_on_a_majority() {
     alone(async {
         let mut cluster = Cluster::new(3, true, &[]);
         cluster.start_all();
-        let workload = Workload::start(&cluster, WORKERS, 0, None);
+        let workload = Workload::start(&cluster, 1, WORKERS, 0, None);
         workload.progress(ACKNOWLEDGED_MIN).await;
         let ledger = workload.finish().await;
         let recorded = || -> BTreeMap<u64, Vec<Record>> {
@@ -61,7 +61,7 @@ fn the_shim_sees_everything_that_a_node_writes() {
                 false => Tree::new(),
             };
             cluster.start_all();
-            let workload = Workload::start(&cluster, 4, filler_bytes, None);
+            let workload = Workload::start(&cluster, 1, 4, filler_bytes, None);
             workload.progress(enough).await;
             workload.finish().await;
             cluster.stop(1);

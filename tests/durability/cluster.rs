@@ -200,11 +200,10 @@ impl Cluster {
         assert!(status.success(), "{status}: {}", self.stderr(id));
     }
 
-    /// A client of all nodes, or of only one.
-    pub fn client(&self, number: u64, only: Option<u64>, recorder: Option<Arc<Recorder>>) -> Client {
+    /// A client of all nodes.
+    pub fn client(&self, number: u64, recorder: Option<Arc<Recorder>>) -> Client {
         static OTHERS: AtomicU64 = AtomicU64::new(0);
-        let nodes = self.nodes.iter().filter(|(node, _)| only.is_none_or(|only| node.0 == only));
-        let mut options = ClientOptions::new(nodes.map(|(node, address)| (*node, *address)).collect());
+        let mut options = ClientOptions::new(self.nodes.clone());
         options.deadline_ms = DEADLINE_MS;
         // Sessions must not meet, so each client has a seed of its own.
         let seed = OTHERS.fetch_add(1, Ordering::Relaxed);

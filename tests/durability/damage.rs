@@ -17,7 +17,7 @@ const DAMAGED: i32 = 5;
 async fn killed() -> (Cluster, super::ledger::Ledger, u64) {
     let mut cluster = Cluster::new(3, false, &[]);
     cluster.start_all();
-    let workload = Workload::start(&cluster, 4, 0, None);
+    let workload = Workload::start(&cluster, 1, 4, 0, None);
     workload.progress(100).await;
     let ledger = workload.finish().await;
     cluster.kill_all();
@@ -63,7 +63,7 @@ fn a_flipped_bit_in_the_middle_of_the_log_is_refused() {
         for id in cluster.ids().into_iter().filter(|id| *id != victim) {
             cluster.start(id, &Orders::default());
         }
-        verify(&cluster.client(0, None, None), &ledger).await;
+        verify(&cluster.client(0, None), &ledger).await;
         fs::write(&log, &good).expect("a log");
         cluster.start(victim, &Orders::default());
         assert!(cluster.listens(victim).is_ok(), "{}", cluster.stderr(victim));
@@ -84,7 +84,7 @@ fn a_torn_record_at_the_end_of_the_log_is_cut_off() {
         }
         cluster.start_all();
         cluster.all_listen();
-        verify(&cluster.client(0, None, None), &ledger).await;
+        verify(&cluster.client(0, None), &ledger).await;
         for id in cluster.ids() {
             let said = cluster.stderr(id);
             assert!(said.contains("cutting off a torn write"), "{said}");

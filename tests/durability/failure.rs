@@ -55,7 +55,7 @@ fn failed_syncs(records: &[Record]) -> usize {
 async fn a_node_fails(is_leader: bool, words: &str) {
     let mut cluster = Cluster::new(3, true, &[]);
     cluster.start_all();
-    let workload = Workload::start(&cluster, 4, 0, None);
+    let workload = Workload::start(&cluster, 1, 4, 0, None);
     workload.progress(GO_ON).await;
     let leader = cluster.leader();
     let victim = cluster.ids().into_iter().find(|id| (*id == leader) == is_leader).expect("a node");
@@ -77,7 +77,7 @@ async fn a_node_fails(is_leader: bool, words: &str) {
     cluster.kill(other);
     workload.progress(GO_ON).await;
     let ledger = workload.finish().await;
-    verify(&cluster.client(0, None, None), &ledger).await;
+    verify(&cluster.client(0, None), &ledger).await;
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn whichever_sync_fails_the_node_ends_and_loses_nothing() {
         for number in 1..=rounds(FAILING_SYNCS) {
             let mut cluster = Cluster::new(1, true, &["--election-timeout", "100ms..150ms"]);
             cluster.start(1, &Orders { fail_after: Some(number) });
-            let workload = Workload::start(&cluster, 2, 0, None);
+            let workload = Workload::start(&cluster, 1, 2, 0, None);
             let status = wait_for("the node ends", || cluster.ended(1));
             assert_eq!(status.code(), Some(UNHEALTHY), "sync {number}: {status}: {}", cluster.stderr(1));
             assert_says_why(&cluster, 1);
@@ -118,7 +118,7 @@ fn whichever_sync_fails_the_node_ends_and_loses_nothing() {
             cluster.start_all();
             workload.progress(5).await;
             let ledger = workload.finish().await;
-            verify(&cluster.client(0, None, None), &ledger).await;
+            verify(&cluster.client(0, None), &ledger).await;
         }
         println!("{ended_before_it_listened} ended before the first acknowledgement");
     });

@@ -36,8 +36,8 @@ fn acknowledged_writes_survive_kill_9_of_all_nodes() {
         let recorder = Arc::new(Recorder::to(history));
         let mut cluster = Cluster::new(3, false, &ARGUMENTS);
         cluster.start_all();
-        let workload = Workload::start(&cluster, WORKERS, FILLER_BYTES, Some(&recorder));
-        let reader = cluster.client(0, None, Some(recorder.clone()));
+        let workload = Workload::start(&cluster, 1, WORKERS, FILLER_BYTES, Some(&recorder));
+        let reader = cluster.client(0, Some(recorder.clone()));
         let mut verified = Ledger::default();
         workload.progress(1).await;
         for round in 0..rounds(ROUNDS) {

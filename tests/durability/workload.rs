@@ -72,27 +72,22 @@ impl Shared {
 }
 
 impl Workload {
-    /// `workers` clients of all nodes; puts have `filler_bytes` more than their token.
+    /// `workers` clients of all nodes, numbered from `first`; puts have `filler_bytes` more than their token.
     pub fn start(
         cluster: &Cluster,
+        first: u64,
         workers: u64,
         filler_bytes: usize,
         recorder: Option<&Arc<Recorder>>,
     ) -> Self {
-        let clients = (1..=workers).map(|worker| cluster.client(worker, None, recorder.cloned()));
-        Self::with_clients(clients.collect(), filler_bytes)
-    }
-
-    /// One worker a client.
-    pub fn with_clients(clients: Vec<Client>, filler_bytes: usize) -> Self {
         let shared = Arc::new(Shared {
             ledger: Mutex::default(),
             round: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             filler_bytes,
         });
-        let workers = clients.into_iter().zip(1..).map(|(client, worker)| {
-            let shared = shared.clone();
+        let workers = (first..first + workers).map(|worker| {
+            let (shared, client) = (shared.clone(), cluster.client(worker, recorder.cloned()));
             tokio::spawn(async move { shared.work(worker, &client).await })
         });
         let workers = workers.collect();
