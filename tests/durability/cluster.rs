@@ -211,18 +211,34 @@ impl Cluster {
         Client::new(options, Surroundings { link: Link, clock: Clock::default(), draws }, recorder)
     }
 
+    /// What the nodes say of themselves; `None` if none answers.
+    fn status(&self) -> Option<serde_json::Value> {
+        let addresses: Vec<String> = self.nodes.values().map(ToString::to_string).collect();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eraft"));
+        command.args(["status", "-o", "json", "--cluster", &addresses.join(",")]);
+        serde_json::from_slice(&command.output().expect("the binary starts").stdout).ok()
+    }
+
     /// The node that says of itself that it leads; waits until there is one.
     pub fn leader(&self) -> u64 {
-        let addresses: Vec<String> = self.nodes.values().map(ToString::to_string).collect();
         wait_for("a leader", || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_eraft"));
-            command.args(["status", "-o", "json", "--cluster", &addresses.join(",")]);
-            let output = command.output().expect("the binary starts").stdout;
-            let status: serde_json::Value = serde_json::from_slice(&output).ok()?;
+            let status = self.status()?;
             let leads =
                 |node: &&serde_json::Value| node["role"] == "leader" && node["id"] == status["leader"];
             status["nodes"].as_array()?.iter().find(leads)?["id"].as_u64()
         })
+    }
+
+    /// Waits until all nodes have applied the same entries; then they hold the same.
+    pub fn assert_agreement(&self) {
+        let states = wait_for("all nodes have applied the same", || {
+            let status = self.status()?;
+            let state =
+                |node: &serde_json::Value| Some((node["applied"].as_u64()?, node["replica_hash"].clone()));
+            let states: Vec<_> = status["nodes"].as_array()?.iter().map(state).collect::<Option<_>>()?;
+            states.iter().all(|(applied, _)| *applied == states[0].0).then_some(states)
+        });
+        assert!(states.iter().all(|state| *state == states[0]), "applied and hash differ: {states:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use super::acknowledged::acknowledgements;
 use super::cluster::{Cluster, wait_for};
 use super::cover::{synced_after_failure, too_early};
 use super::records::{Call, Record};
-use super::shim::{self, Orders};
+use super::shim::{self, Orders, SyncCall};
 use super::workload::{Workload, verify};
 use super::{alone, rounds};
 
@@ -30,8 +30,12 @@ fn assert_says_why(cluster: &Cluster, id: u64) {
     for words in [directory.to_str().expect("text"), "Input/output error", "acknowledges nothing any more"] {
         assert!(error.contains(words), "{words:?} in {error}");
     }
-    let is_action = |words: &&str| error.contains(*words);
-    assert!(["writing to the store in", "opening the store in"].iter().any(is_action), "{error}");
+    let actions = ["writing to the store in", "opening the store in", "syncing", "writing"];
+    assert!(
+        actions.iter().any(|action| error
+            .contains(&format!("{action} {}", directory.parent().expect("it has one").display()))),
+        "{error}"
+    );
 }
 
 /// The next sync of a path with `words` fails on node `id`; waits for its end.
@@ -78,6 +82,8 @@ async fn a_node_fails(is_leader: bool, words: &str) {
     workload.progress(GO_ON).await;
     let ledger = workload.finish().await;
     verify(&cluster.client(0, None), &ledger).await;
+    cluster.start(other, &Orders::default());
+    cluster.assert_agreement();
 }
 
 #[test]
@@ -95,31 +101,44 @@ fn a_failed_sync_of_the_state_ends_the_leader() {
     alone(a_node_fails(true, STATE_STORE));
 }
 
-/// So many syncs of a process are made to fail, one in each run: those of the first start and the first writes.
-const FAILING_SYNCS: u64 = 24;
+/// So many fdatasyncs of a process are made to fail, one in each run: those of the first start and of the first
+/// writes.
+const FAILING_FDATASYNCS: u64 = 22;
+/// All fsyncs of a first start: of directories, and of small files.
+const FAILING_FSYNCS: u64 = 10;
 
 /// Every single sync of a node that is a cluster of its own: from the making of its stores to its writes.
 #[test]
 fn whichever_sync_fails_the_node_ends_and_loses_nothing() {
     alone(async {
-        let mut ended_before_it_listened = 0;
-        for number in 1..=rounds(FAILING_SYNCS) {
-            let mut cluster = Cluster::new(1, true, &["--election-timeout", "100ms..150ms"]);
-            cluster.start(1, &Orders { fail_after: Some(number) });
-            let workload = Workload::start(&cluster, 1, 2, 0, None);
-            let status = wait_for("the node ends", || cluster.ended(1));
-            assert_eq!(status.code(), Some(UNHEALTHY), "sync {number}: {status}: {}", cluster.stderr(1));
-            assert_says_why(&cluster, 1);
-            assert_eq!(failed_syncs(&cluster.records(1)), 1, "sync {number}");
-            let known = acknowledgements(&workload.ledger());
-            let records = BTreeMap::from([(1, cluster.records(1))]);
-            assert_eq!(too_early(&records, &known), Vec::<String>::new(), "sync {number}");
-            ended_before_it_listened += u64::from(known.is_empty());
-            cluster.start_all();
-            workload.progress(5).await;
-            let ledger = workload.finish().await;
-            verify(&cluster.client(0, None), &ledger).await;
+        for number in 1..=rounds(FAILING_FDATASYNCS) {
+            a_single_node_fails(SyncCall::Fdatasync, number).await;
         }
-        println!("{ended_before_it_listened} ended before the first acknowledgement");
+        for number in 1..=rounds(FAILING_FSYNCS) {
+            a_single_node_fails(SyncCall::Fsync, number).await;
+        }
     });
+}
+
+async fn a_single_node_fails(call: SyncCall, number: u64) {
+    let orders = Orders { fail: Some((call, number)) };
+    let mut cluster = Cluster::new(1, true, &["--election-timeout", "100ms..150ms"]);
+    cluster.start(1, &orders);
+    let workload = Workload::start(&cluster, 1, 2, 0, None);
+    let status = wait_for("the node ends", || cluster.ended(1));
+    assert_eq!(status.code(), Some(UNHEALTHY), "{orders:?}: {status}: {}", cluster.stderr(1));
+    assert_says_why(&cluster, 1);
+    assert_eq!(failed_syncs(&cluster.records(1)), 1, "{orders:?}");
+    let known = acknowledgements(&workload.ledger());
+    let records = BTreeMap::from([(1, cluster.records(1))]);
+    assert_eq!(too_early(&records, &known), Vec::<String>::new(), "{orders:?}");
+    println!(
+        "{call:?} {number}: {} acknowledged; {}",
+        known.len(),
+        cluster.stderr(1).lines().last().unwrap_or("")
+    );
+    cluster.start_all();
+    workload.progress(5).await;
+    let ledger = workload.finish().await;
+    verify(&cluster.client(0, None), &ledger).await;
 }
