@@ -71,9 +71,14 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(count: u64, is_recorded: bool, arguments: &[&'static str]) -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let nodes = free_addresses(count);
+        for node in nodes.keys() {
+            fs::create_dir(home.path().join(format!("disk{}", node.0))).expect("a directory");
+        }
         Self {
-            home: tempfile::tempdir().expect("a temporary directory"),
-            nodes: free_addresses(count),
+            home,
+            nodes,
             arguments: arguments.to_vec(),
             is_recorded,
             running: BTreeMap::new(),
@@ -85,9 +90,14 @@ impl Cluster {
         self.nodes.keys().map(|node| node.0).collect()
     }
 
-    /// Where node `id` has its data; there is nothing else in it.
+    /// The disk of node `id`: it makes everything below.
+    pub fn disk(&self, id: u64) -> PathBuf {
+        self.home.path().join(format!("disk{id}"))
+    }
+
+    /// Where node `id` has its data.
     pub fn directory(&self, id: u64) -> PathBuf {
-        self.home.path().join("db").join(format!("n{id}"))
+        self.disk(id).join("db").join(format!("n{id}"))
     }
 
     /// What the shim wrote in the last process of node `id`.
@@ -119,11 +129,9 @@ impl Cluster {
         }
         let addresses: Vec<String> = self.nodes.values().map(ToString::to_string).collect();
         command.args(["serve", "kv", "--id", &id.to_string(), "--cluster", &addresses.join(",")]);
-        command.arg("--db").arg(self.home.path().join("db")).args(&self.arguments);
+        command.arg("--db").arg(self.disk(id).join("db")).args(&self.arguments);
         if self.is_recorded {
-            // The shim must see the directory, and the directory must outlive what the shim says of it.
-            fs::create_dir_all(self.directory(id)).expect("a directory");
-            shim::load(&mut command, &self.directory(id), &self.shim_log(id), orders);
+            shim::load(&mut command, &self.disk(id), &self.shim_log(id), orders);
         }
         let file = |what| File::create(self.output(id, what)).expect("a file for its output");
         command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));

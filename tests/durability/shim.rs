@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use super::records::SyncCall;
+
 /// The source.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shim/shim.c");
 
@@ -33,15 +35,6 @@ fn shared_object() -> &'static Path {
 pub struct Orders {
     /// Which call fails, and the how many-th one.
     pub fail: Option<(SyncCall, u64)>,
-}
-
-/// What can be made to fail.
-#[derive(Clone, Copy, Debug)]
-pub enum SyncCall {
-    /// What LevelDB uses.
-    Fdatasync,
-    /// What everything else uses.
-    Fsync,
 }
 
 /// Lets `command` record what it does below `directory` into `log`. If the file [`fail_file`] of that log appears,

@@ -325,6 +325,7 @@ static int must_fail(long call, int descriptor) {
 static int sync_with(long call, int descriptor) {
     if (!is_followed(descriptor)) return (int)syscall(call, descriptor);
     struct record record = {.kind = SYNC, .begin_ns = now_ns(), .descriptor = descriptor};
+    record.flags = call == SYS_fdatasync;
     int result;
     if (must_fail(call, descriptor)) {
         errno = EIO;
