@@ -134,6 +134,7 @@ struct Directory {
 impl Directory {
     fn open(path: &Path) -> Result<Self, StorageError> {
         let stores = path.join(STORES_DIRECTORY);
+        // Syncs the data directory as well, in which the small files are.
         create_directories(&stores)?;
         let directory = Self {
             path: path.to_path_buf(),
@@ -142,6 +143,9 @@ impl Directory {
             _lock: lock(&path.join(LOCK_FILE))?,
         };
         directory.sweep()?;
+        // A process that ended between a rename and its sync has left a name that is not durable, and nothing that is
+        // written from now on would be.
+        sync_directory(&directory.stores)?;
         Ok(directory)
     }
 
