@@ -54,12 +54,13 @@ pub fn write_tree(root: &Path, tree: &Tree) {
 type Names = BTreeMap<String, usize>;
 
 /// Objects are never removed from the model: their names may come back.
+#[derive(Clone)]
 enum Object {
     File(File),
     Directory(Directory),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct File {
     content: Vec<u8>,
     /// This much of `content` is durable.
@@ -71,11 +72,13 @@ struct File {
 }
 
 /// The names as they were at the last sync, and each state since then with its time.
+#[derive(Clone)]
 struct Directory {
     states: Vec<(u64, Names)>,
 }
 
 /// The disk, as far as the records go.
+#[derive(Clone)]
 pub struct Disk {
     root: PathBuf,
     objects: Vec<Object>,

@@ -2,7 +2,8 @@
 //!
 //! The moment of the loss is chosen afterwards, from what the shim recorded: any moment of a run, but more often one
 //! inside a sync or beside a change to a directory. So one run under load is judged at many moments, each of which is
-//! restored on the real disks and started. Then the load goes on from one of them.
+//! restored on the real disks and started. Then the load goes on from one of them, with a `kill -9` in between now and
+//! then: what a process did not sync is not durable because another one found it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,9 +29,9 @@ struct Plan {
 }
 
 /// Any node may lose what the others still have.
-const GROUP: Plan = Plan { nodes: 3, runs: 3, moments: 6 };
+const GROUP: Plan = Plan { nodes: 3, runs: 4, moments: 4 };
 /// Nobody else has what this one loses, so the smallest loss shows.
-const ALONE: Plan = Plan { nodes: 1, runs: 3, moments: 14 };
+const ALONE: Plan = Plan { nodes: 1, runs: 4, moments: 6 };
 
 const WORKERS: u64 = 6;
 
@@ -44,8 +45,14 @@ const LOAD_MS: (u64, u64) = (0, 500);
 const ARGUMENTS: [&str; 6] =
     ["--log-bytes-max", "1MiB", "--apply-flush", "50ms", "--election-timeout", "150ms..300ms"];
 
+/// In every other run all nodes are killed first, within this time of their start.
+const EARLY_MS_MAX: u64 = 500;
+
 /// What the shim recorded of each node's last process.
 type Records = BTreeMap<u64, Vec<Record>>;
+
+type Disks = BTreeMap<u64, Disk>;
+type Trees = BTreeMap<u64, Tree>;
 
 fn recorded(cluster: &Cluster) -> Records {
     cluster.ids().into_iter().map(|id| (id, cluster.records(id))).collect()
@@ -80,16 +87,10 @@ fn moment(records: &Records, ledger: &Ledger, draw: &mut Draw) -> u64 {
 
 /// What a loss of power at `at_ns` may leave of the disks that began as `before`; and how many files and names it
 /// takes away or changes.
-fn lose_power(
-    cluster: &Cluster,
-    before: &BTreeMap<u64, Tree>,
-    records: &Records,
-    at_ns: u64,
-    draw: &mut Draw,
-) -> (BTreeMap<u64, Tree>, usize) {
+fn lose_power(before: &Disks, records: &Records, at_ns: u64, draw: &mut Draw) -> (Trees, usize) {
     let (mut left, mut changed) = (BTreeMap::new(), 0);
     for (id, records) in records {
-        let mut disk = Disk::new(&cluster.disk(*id), &before[id]);
+        let mut disk = before[id].clone();
         records.iter().filter(|record| record.end_ns <= at_ns).for_each(|record| disk.replay(record));
         let (was, is) = (disk.now(), disk.after_power_loss(draw));
         let paths: BTreeSet<_> = was.keys().chain(is.keys()).collect();
@@ -99,7 +100,22 @@ fn lose_power(
     (left, changed)
 }
 
-fn restore(cluster: &Cluster, trees: &BTreeMap<u64, Tree>) {
+fn empty(cluster: &Cluster) -> Disks {
+    cluster.ids().into_iter().map(|id| (id, Disk::new(&cluster.disk(id), &Tree::new()))).collect()
+}
+
+/// Kills all nodes without a loss of power: everything is still there, but no more durable than it was.
+fn kill_only(cluster: &mut Cluster, disks: &mut Disks) {
+    cluster.kill_all();
+    for (id, disk) in disks {
+        cluster.records(*id).iter().for_each(|record| disk.replay(record));
+        disk.close_all();
+        // A call that was not recorded had not returned: it may as well not have happened.
+        write_tree(&cluster.disk(*id), &disk.now());
+    }
+}
+
+fn restore(cluster: &Cluster, trees: &Trees) {
     trees.iter().for_each(|(id, tree)| write_tree(&cluster.disk(*id), tree));
 }
 
@@ -127,14 +143,18 @@ fn a_single_node_survives_a_loss_of_power_at_any_moment() {
 async fn survives(plan: Plan) {
     let mut site = draws("power").site("loss", plan.nodes);
     let mut cluster = Cluster::new(plan.nodes, true, &ARGUMENTS);
-    let mut disks: BTreeMap<u64, Tree> = cluster.ids().into_iter().map(|id| (id, Tree::new())).collect();
+    let mut disks = empty(&cluster);
     let (mut all, mut changed_in_all) = (Ledger::default(), 0);
     for run in 0..rounds(plan.runs) {
         let mut draw = site.next();
-        restore(&cluster, &disks);
         cluster.start_all();
         let first_worker = 1 + run * WORKERS;
         let workload = Workload::start(&cluster, first_worker, WORKERS, FILLER_BYTES, None);
+        if run % 2 == 1 {
+            tokio::time::sleep(Duration::from_millis(draw.between(0, EARLY_MS_MAX))).await;
+            kill_only(&mut cluster, &mut disks);
+            cluster.start_all();
+        }
         workload.progress(ACKNOWLEDGED_MIN).await;
         tokio::time::sleep(Duration::from_millis(draw.between(LOAD_MS.0, LOAD_MS.1))).await;
         cluster.kill_all();
@@ -143,11 +163,11 @@ async fn survives(plan: Plan) {
         let of_run = Ledger {
             asked: all.asked.range((first_worker, 0)..).map(|(id, asked)| (*id, asked.clone())).collect(),
         };
-        let mut chosen = (before.clone(), Ledger::default());
+        let mut chosen = (Trees::new(), Ledger::default());
         for _ in 0..plan.moments {
             let mut draw = site.next();
             let at_ns = moment(&records, &of_run, &mut draw);
-            let (left, changed) = lose_power(&cluster, &before, &records, at_ns, &mut draw);
+            let (left, changed) = lose_power(&before, &records, at_ns, &mut draw);
             let ledger = at(&all, at_ns);
             restore(&cluster, &left);
             cluster.start_all();
@@ -159,7 +179,9 @@ async fn survives(plan: Plan) {
             println!("run {run}: {} acknowledged, {changed} files and names hit", ledger.acknowledged());
             chosen = (left, ledger);
         }
-        (disks, all) = chosen;
+        restore(&cluster, &chosen.0);
+        disks = chosen.0.iter().map(|(id, tree)| (*id, Disk::new(&cluster.disk(*id), tree))).collect();
+        all = chosen.1;
     }
     assert!(changed_in_all > 0, "the losses of power took something away");
 }
@@ -177,8 +199,7 @@ fn a_loss_of_power_shows_syncs_that_were_left_out() {
         let ledger = workload.abandon();
         let mut records = recorded(&cluster);
         records.values_mut().for_each(without_syncs_of_logs);
-        let before = cluster.ids().into_iter().map(|id| (id, Tree::new())).collect();
-        let (left, _) = lose_power(&cluster, &before, &records, super::now_ns(), &mut site.next());
+        let (left, _) = lose_power(&empty(&cluster), &records, super::now_ns(), &mut site.next());
         restore(&cluster, &left);
         cluster.start_all();
         cluster.all_listen();
