@@ -127,7 +127,7 @@ impl ServeKv {
         });
         let shutdown = async move {
             let signal = signals.first().await;
-            tracing::info!(%id, signal, "stopping");
+            tracing::info!(target: "eraft::node", node = %id, signal, "stopping");
         };
         let observer = Arc::new(LogObserver::default());
         // In a task: the main thread would be woken through the kernel for every event of the driver.
