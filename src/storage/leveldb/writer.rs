@@ -91,11 +91,11 @@ impl Queue {
         let mut waiting =
             self.filled.wait_while(self.lock(), is_idle).unwrap_or_else(PoisonError::into_inner);
         let (mut group, mut bytes) = (Vec::new(), 0);
-        while let Some(job) =
-            waiting.jobs.pop_front_if(|job| group.is_empty() || bytes + job.bytes <= GROUP_BYTES_MAX)
+        while let Some(next) = waiting.jobs.front()
+            && (group.is_empty() || bytes + next.bytes <= GROUP_BYTES_MAX)
         {
-            bytes += job.bytes;
-            group.push(job);
+            bytes += next.bytes;
+            group.extend(waiting.jobs.pop_front());
         }
         waiting.bytes -= bytes;
         self.drained.notify_all();
