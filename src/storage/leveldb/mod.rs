@@ -1,6 +1,6 @@
 //! The real engine: LevelDB, behind our own safe wrapper.
 //!
-//! - [`handle`]: the only place that calls LevelDB's C interface.
+//! - `handle`: the only place that calls LevelDB's C interface.
 //! - `writer`: the thread per store that groups batches into synced writes.
 //! - [`wal`] and `recovery`: what is checked, and cut off, before LevelDB opens a store.
 //! - [`volume`]: the data directory.
@@ -14,7 +14,7 @@
 
 mod error;
 mod files;
-pub mod handle;
+mod handle;
 mod manifest;
 mod recovery;
 pub mod volume;
@@ -24,6 +24,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use handle::{BLOCK_CACHE_BYTES, BLOOM_BITS_PER_KEY, WRITE_BUFFER_BYTES};
 pub use volume::LevelDbVolume;
 pub use writer::{GROUP_BYTES_MAX, QUEUE_BATCHES_MAX, QUEUE_BYTES_MAX};
 
