@@ -5,8 +5,8 @@
 //! - operations with different keys do not touch each other's state (that is what makes partitions sound);
 //! - `focus` changes nothing that an operation of its partition can see.
 //!
-//! [`Model::class`] is a hint only: the search tests it on every step it takes, and starts again without any hint when it
-//! catches a wrong one. In debug builds it also tests it on steps that it would not need to take.
+//! [`Model::class`] is a hint only: the search tests it on every step that it takes, and starts again without any hint
+//! when it catches a wrong one. Debug builds also search every violation again without hints, within reason.
 
 use std::fmt::Debug;
 use std::hash::Hash;

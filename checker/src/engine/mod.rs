@@ -3,7 +3,8 @@
 //! Invariants:
 //! - an order is handed out only after it was replayed against the model as its author wrote it ([`witness`]), so
 //!   "linearizable" does not rest on the search, on any reduction or on any hint;
-//! - a wrong hint that shows itself starts the search again without hints.
+//! - a wrong hint that shows itself starts the search again without hints, and in debug builds a violation is searched
+//!   again without hints, so that a hint that hid a linearization shows itself.
 
 pub(crate) mod budget;
 mod config;
@@ -17,9 +18,13 @@ pub(crate) mod witness;
 use crate::engine::budget::{Budget, Exhausted};
 use crate::engine::plan::{Event, Hints, Plan};
 use crate::engine::search::{Found, Search, Stop};
+use crate::engine::states::WrongHint;
 use crate::engine::trail::Step;
 use crate::history::Operation;
 use crate::model::{Class, Model};
+
+/// Debug builds confirm a violation without hints, if so many steps suffice.
+const CONFIRM_STEPS_MAX: u64 = 50_000;
 
 /// An operation of a model.
 pub(crate) type OperationOf<M> = Operation<<M as Model>::Op, <M as Model>::Ret>;
@@ -61,17 +66,35 @@ pub(crate) fn decide<'a, M: Model>(
     operations: &[&'a OperationOf<M>],
     budget: &mut Budget,
 ) -> Answer<'a, M> {
-    for hints in [Hints::Trusted, Hints::Ignored] {
-        let plan = Plan::new(model, operations, hints);
-        match search(&plan, budget).and_then(|found| conclude(&plan, found)) {
-            Ok(answer) => return answer,
-            Err(Stop::Exhausted(exhausted)) => return Answer::Undecided(exhausted.to_string()),
-            Err(Stop::WrongHint) => {}
+    match attempt(model, operations, Hints::Trusted, budget) {
+        Ok(answer @ Answer::Violation(_)) if cfg!(debug_assertions) => {
+            // Unless that takes too long. A witness against the violation would be proof that a hint is wrong.
+            let mut small = Budget::new(CONFIRM_STEPS_MAX, budget.memory_bytes_max, budget.deadline);
+            match attempt(model, operations, Hints::Ignored, &mut small) {
+                Ok(Answer::Linearizable(order)) => Answer::Linearizable(order),
+                _ => answer,
+            }
         }
+        Ok(answer) => answer,
+        Err(WrongHint) => attempt(model, operations, Hints::Ignored, budget).unwrap_or_else(|_| {
+            let reason = "the model contradicts itself: its steps are not a function of their arguments";
+            Answer::Undecided(reason.to_owned())
+        }),
     }
-    Answer::Undecided(
-        "the model contradicts itself: its steps are not a function of their arguments".to_owned(),
-    )
+}
+
+fn attempt<'a, M: Model>(
+    model: &'a M,
+    operations: &[&'a OperationOf<M>],
+    hints: Hints,
+    budget: &mut Budget,
+) -> Result<Answer<'a, M>, WrongHint> {
+    let plan = Plan::new(model, operations, hints);
+    match search(&plan, budget) {
+        Ok(found) => conclude(&plan, found),
+        Err(Stop::Exhausted(exhausted)) => Ok(Answer::Undecided(exhausted.to_string())),
+        Err(Stop::WrongHint) => Err(WrongHint),
+    }
 }
 
 /// Searches with sets that are just large enough.
@@ -86,13 +109,13 @@ fn search<M: Model>(plan: &Plan<'_, M>, budget: &mut Budget) -> Result<Found, St
     }
 }
 
-fn conclude<'a, M: Model>(plan: &Plan<'a, M>, found: Found) -> Result<Answer<'a, M>, Stop> {
+fn conclude<'a, M: Model>(plan: &Plan<'a, M>, found: Found) -> Result<Answer<'a, M>, WrongHint> {
     match found {
         Found::Order(steps) => {
-            let order = witness::complete(plan, &steps).ok_or(Stop::WrongHint)?;
+            let order = witness::complete(plan, &steps).ok_or(WrongHint)?;
             match witness::replay(plan.model, &plan.operations, &order) {
                 Ok(_) => Ok(Answer::Linearizable(order)),
-                Err(_) => Err(Stop::WrongHint),
+                Err(_) => Err(WrongHint),
             }
         }
         Found::DeadEnd { operation, event, orders, more } => {
@@ -110,7 +133,7 @@ fn conclude<'a, M: Model>(plan: &Plan<'a, M>, found: Found) -> Result<Answer<'a,
                     .filter(open)
                     .map(|number| plan.operations[number])
                     .collect(),
-                dead_ends: dead_ends.ok_or(Stop::WrongHint)?,
+                dead_ends: dead_ends.ok_or(WrongHint)?,
                 more,
                 prefix: returned.count(),
             }))

@@ -13,7 +13,7 @@ use crate::engine::budget::{Budget, Exhausted};
 use crate::engine::config::{Antichain, Config};
 use crate::engine::plan::{Event, Plan};
 use crate::engine::slots::Slots;
-use crate::engine::states::{StateId, States, WrongHint};
+use crate::engine::states::{States, WrongHint};
 use crate::engine::trail::{Step, StepId, Trail};
 use crate::model::{Class, Model};
 
@@ -166,7 +166,6 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
                 if !new {
                     continue;
                 }
-                self.test_hints(config.state)?;
                 for candidate in self.candidates(&config) {
                     let Some(next) = self.advance(&config, candidate)? else { continue };
                     if has_place(&next, slot) {
@@ -243,16 +242,6 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
         }
         survivors.retain(|config| self.visited.contains(config));
         self.frontier = survivors;
-        Ok(())
-    }
-
-    /// In debug builds, asks the model for all steps out of a state, so that a wrong hint cannot hide behind them.
-    fn test_hints(&mut self, state: StateId) -> Result<(), Stop> {
-        if cfg!(debug_assertions) {
-            for operation in self.open.iter().chain(&self.open_reads) {
-                self.states.step(self.plan, state, *operation)?;
-            }
-        }
         Ok(())
     }
 
