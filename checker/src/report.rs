@@ -35,7 +35,7 @@ pub enum Role {
     Unplaceable,
     /// It made a state that does not explain the answer.
     Before,
-    /// It was open at the time; every order that has it before the unplaceable operation was tried.
+    /// It was open at the time: every order of these was tried, with the answers that came later.
     Concurrent,
 }
 
@@ -95,7 +95,8 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<String>,
     /// For a violation: so many operations of the partition returned before the first answer that nothing explains. Up to
-    /// there the partition is linearizable.
+    /// there the partition is linearizable. It may be so a little longer, if what contradicts that answer is the answer of
+    /// a concurrent operation that returned later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<usize>,
     /// For a violation: the states that explain everything before that answer.

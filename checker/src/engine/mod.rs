@@ -43,7 +43,7 @@ pub(crate) enum Answer<'a, M: Model> {
 pub(crate) struct Violation<'a, M: Model> {
     /// The operation that returned.
     pub(crate) operation: &'a OperationOf<M>,
-    /// The operations that were open then, except reads; they were tried before it in every order.
+    /// The operations that were open then, except reads. Their answers, if they came later, were taken into account.
     pub(crate) concurrent: Vec<&'a OperationOf<M>>,
     /// What it was tried after, each with a different state.
     pub(crate) dead_ends: Vec<DeadEnd<'a, M>>,
@@ -124,7 +124,7 @@ fn conclude<'a, M: Model>(plan: &Plan<'a, M>, found: Found) -> Result<Answer<'a,
                 *number != operation
                     && plan.invoked_at[*number] < event
                     && plan.returned_at[*number] > event
-                    && plan.class_of(*number) != Class::ReadOnly
+                    && plan.model.class(&plan.operations[*number].op, None) != Class::ReadOnly
             };
             let returned = plan.events[..event].iter().filter(|event| matches!(event, Event::Return(_)));
             Ok(Answer::Violation(Violation {

@@ -34,6 +34,10 @@ struct Probe {
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(line: &Line) -> Result<T, Malformed> {
+    // An array would do for the parser, as fields without names.
+    if !line.text.trim_start().starts_with('{') {
+        return Err(line.malformed(1, "expected a JSON object"));
+    }
     serde_json::from_str(&line.text).map_err(|error| {
         // The parser's own words end with its position, in which the line is always 1.
         let message = error.to_string();

@@ -56,6 +56,8 @@ pub fn legal(rng: &mut Rng, shape: &Shape) -> KvHistory {
     // Requests whose client has given up, but which may still be executed.
     let mut adrift: Vec<KvOp> = Vec::new();
     let (mut asked, mut unknown_left) = (0, shape.unknown);
+    // As if every event had a line of its own.
+    let mut line = 0;
     while asked < shape.operations || clients.iter().any(|client| !matches!(client, Client::Idle)) {
         if !adrift.is_empty() && rng.percent(10) {
             let late = adrift.swap_remove(rng.below(adrift.len()));
@@ -69,11 +71,13 @@ pub fn legal(rng: &mut Rng, shape: &Shape) -> KvHistory {
             Client::Idle => {
                 let op = request(rng, shape, &store, asked);
                 asked += 1;
-                builder.invoke(process, op.clone(), 0, None).unwrap();
+                line += 1;
+                builder.invoke(process, op.clone(), line, None).unwrap();
                 Client::Asked(op)
             }
             Client::Asked(op) if unknown_left > 0 && rng.below(remaining) < unknown_left => {
                 unknown_left -= 1;
+                line += 1;
                 builder.info(process).unwrap();
                 if rng.percent(60) {
                     adrift.push(op);
@@ -82,7 +86,8 @@ pub fn legal(rng: &mut Rng, shape: &Shape) -> KvHistory {
             }
             Client::Asked(op) => Client::Executed(store.invoke(&op)),
             Client::Executed(ret) => {
-                builder.ok(process, ret, None, 0, None).unwrap();
+                line += 1;
+                builder.ok(process, ret, None, line, None).unwrap();
                 Client::Idle
             }
         };
