@@ -7,7 +7,7 @@
 //!
 //! # Use
 //!
-//! [`check_jsonl`] reads and checks a history in the project's format; [`read_history`] also reads two others; [`check`]
+//! [`check_jsonl`] reads and checks a history in the project's format; [`read_history`] also reads two others; [`check()`]
 //! takes a [`History`] made by a [`HistoryBuilder`] and any [`Model`]. A counter, for example:
 //!
 //! ```

@@ -78,6 +78,7 @@ fn exit_codes() {
         (&["--timeout", "5", "legal"], 2),
         (&["--steps", "1", "legal"], 5),
         (&["--memory", "1B", "legal"], 5),
+        (&["--timeout", "0s", "legal"], 5),
         // A violation is certain, whatever else happens; a file that cannot be read outweighs one that is undecided.
         (&["legal", "stale", "broken"], 1),
         (&["broken", "legal"], 2),

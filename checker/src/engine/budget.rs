@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-/// The clock is read once in so many calls.
+/// The clock is read at the first of so many calls.
 const CLOCK_PERIOD: u64 = 1024;
 
 /// Why a search gave up.
@@ -52,9 +52,9 @@ impl Budget {
         if bytes > self.memory_bytes_max {
             return Err(Exhausted::Memory(self.memory_bytes_max));
         }
+        let look = self.calls.is_multiple_of(CLOCK_PERIOD);
         self.calls += 1;
-        if self.calls % CLOCK_PERIOD == 0 && self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
-        {
+        if look && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(Exhausted::Time);
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The log that Jepsen's etcd test prints: `INFO  jepsen.util - 2	:invoke	:cas	[3 0]`.
+//! The log that Jepsen's etcd test prints: `INFO  jepsen.util - 2 :invoke :cas [3 0]`, with tabs.
 //!
 //! `:fail` of a cas means that the comparison failed; `:fail` of anything else that it was not executed. Lines of other
 //! loggers, and of the nemesis, are not part of the history.
