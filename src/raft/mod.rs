@@ -7,6 +7,7 @@ mod membership;
 mod message;
 mod progress;
 pub mod quorum;
+#[allow(clippy::module_inception)] // the node of the protocol of that name
 mod raft;
 mod read;
 mod replication;

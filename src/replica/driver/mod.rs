@@ -80,13 +80,13 @@ pub(super) enum Event<M: StateMachine> {
     Propose {
         command: Bytes,
         deadline: Moment,
-        reply: oneshot::Sender<Decision<M::Reply>>,
+        reply: Answer<M::Reply>,
     },
     Query {
         query: M::Query,
         stale: bool,
         deadline: Moment,
-        reply: oneshot::Sender<Decision<M::Answer>>,
+        reply: Answer<M::Answer>,
     },
     Status {
         reply: oneshot::Sender<Status>,
@@ -95,7 +95,7 @@ pub(super) enum Event<M: StateMachine> {
         from: NodeId,
         term: Term,
         position: Position,
-        decision: oneshot::Sender<Result<String, String>>,
+        decision: Offer,
     },
     SnapshotReceived {
         from: NodeId,
@@ -128,6 +128,12 @@ enum Alarm {
     Raft(Timer),
     Flush,
 }
+
+type Answer<T> = oneshot::Sender<Decision<T>>;
+/// A read with its question.
+type Read<M> = (<M as StateMachine>::Query, Answer<<M as StateMachine>::Answer>);
+/// Asks whether a snapshot is wanted; the answer is the name of the store to write, or why not.
+type Offer = oneshot::Sender<Result<String, String>>;
 
 type Completion = Pin<Box<dyn Future<Output = Result<(), StorageError>> + Send>>;
 
@@ -173,15 +179,15 @@ pub(super) struct Driver<M: StateMachine> {
 
     next_request: u64,
     /// Proposals handed to the core in this step, until it says where they went.
-    proposing: BTreeMap<RequestId, oneshot::Sender<Decision<M::Reply>>>,
+    proposing: BTreeMap<RequestId, Answer<M::Reply>>,
     /// Proposals in the log, by index.
-    proposed: BTreeMap<Index, (Term, oneshot::Sender<Decision<M::Reply>>)>,
+    proposed: BTreeMap<Index, (Term, Answer<M::Reply>)>,
     /// Reads that the core is confirming.
-    confirming: BTreeMap<RequestId, (M::Query, oneshot::Sender<Decision<M::Answer>>)>,
+    confirming: BTreeMap<RequestId, Read<M>>,
     /// Confirmed reads that wait for the state to get there.
-    reads: BTreeMap<(Index, RequestId), (M::Query, oneshot::Sender<Decision<M::Answer>>)>,
+    reads: BTreeMap<(Index, RequestId), Read<M>>,
 
-    offer: Option<(NodeId, Position, oneshot::Sender<Result<String, String>>)>,
+    offer: Option<(NodeId, Position, Offer)>,
     receiving: Option<NodeId>,
     staged: Option<Staged>,
     /// Snapshots on their way out, with the index from which their receivers will need the log.
