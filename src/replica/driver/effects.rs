@@ -62,16 +62,14 @@ impl<M: StateMachine> Driver<M> {
             }
             Effect::Disarm(timer) => self.wheel.disarm(&Alarm::Raft(timer)),
             Effect::SendSnapshot { to, term } => self.send_snapshot(to, term)?,
-            Effect::AcceptSnapshot { from, .. } => {
-                if let Some((_, _, decision)) = self.offer.take() {
+            Effect::AcceptSnapshot { .. } => {
+                if let Some(decision) = self.offer.take() {
                     let name = snapshots::state_store_name(self.state_number + 1);
-                    if decision.send(Ok(name)).is_ok() {
-                        self.receiving = Some(from);
-                    }
+                    self.receiving = decision.send(Ok(name)).is_ok();
                 }
             }
             Effect::RefuseSnapshot { .. } => {
-                if let Some((_, _, decision)) = self.offer.take() {
+                if let Some(decision) = self.offer.take() {
                     let _ =
                         decision.send(Err("not newer than what is here, or not from our leader".to_owned()));
                 }

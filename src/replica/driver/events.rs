@@ -84,15 +84,15 @@ impl<M: StateMachine> Driver<M> {
                 let _ = reply.send(self.status());
             }
             Event::SnapshotOffered { from, term, position, decision } => {
-                if self.receiving.is_some() || self.offer.is_some() {
+                if self.receiving || self.offer.is_some() {
                     let _ = decision.send(Err("another snapshot is being received".to_owned()));
                     return;
                 }
-                self.offer = Some((from, position, decision));
+                self.offer = Some(decision);
                 self.step(Input::SnapshotOffered { from, term, position });
             }
             Event::SnapshotReceived { from, staged, installed } => {
-                self.receiving = None;
+                self.receiving = false;
                 let staged = match staged {
                     Ok(staged) => staged,
                     Err(reason) => {

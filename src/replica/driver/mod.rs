@@ -187,8 +187,10 @@ pub(super) struct Driver<M: StateMachine> {
     /// Confirmed reads that wait for the state to get there.
     reads: BTreeMap<(Index, RequestId), Read<M>>,
 
-    offer: Option<(NodeId, Position, Offer)>,
-    receiving: Option<NodeId>,
+    /// A snapshot that the core is being asked about.
+    offer: Option<Offer>,
+    /// A snapshot is being received.
+    receiving: bool,
     staged: Option<Staged>,
     /// Snapshots on their way out, with the index from which their receivers will need the log.
     sending: BTreeMap<NodeId, Index>,
@@ -239,7 +241,7 @@ impl<M: StateMachine> Driver<M> {
             confirming: BTreeMap::new(),
             reads: BTreeMap::new(),
             offer: None,
-            receiving: None,
+            receiving: false,
             staged: None,
             sending: BTreeMap::new(),
             failure: None,
