@@ -23,6 +23,11 @@ pub struct Mutants {
 }
 impl Mutants {
     /// x
+    #[cfg(feature = "mutants")]
+    pub fn only(id: MutantId) -> Self {
+        Self { active: Some(id) }
+    }
+    /// x
     pub fn is(self, id: MutantId) -> bool {
         self.active == Some(id)
     }
