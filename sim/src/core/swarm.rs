@@ -74,11 +74,11 @@ impl Swarm {
             (Action::HeartbeatTimeout, dice.pick(&[2, 10, 30])),
             (Action::Propose, dice.pick(&[4, 15, 40])),
             (Action::Read, dice.pick(&[0, 4, 20])),
-            (Action::Flush, dice.pick(&[0, 4, 20])),
-            (Action::Compact, dice.pick(&[0, 2, 10])),
+            (Action::Flush, dice.pick(&[0, 10, 40])),
+            (Action::Compact, dice.pick(&[0, 5, 30])),
             (Action::Crash, dice.pick(&[0, 1, 1, 4])),
             (Action::Restart, dice.pick(&[1, 4, 10])),
-            (Action::Partition, dice.pick(&[0, 0, 1, 2])),
+            (Action::Partition, dice.pick(&[0, 1, 2, 4])),
             (Action::Heal, dice.pick(&[1, 2, 4])),
         ];
         let mut table = vec![Action::Deliver; SLOTS];

@@ -121,8 +121,9 @@ impl World {
             }
             Action::Flush => self.flush(node),
             Action::Compact => {
-                let through = self.dice.below(self.nodes[node].disk.state.applied.index.0 as usize + 1);
-                self.compact(node, Index(through as u64))
+                let durable = self.nodes[node].disk.state.applied.index.0;
+                let kept = if self.dice.percent(50) { 0 } else { self.dice.below(durable as usize + 1) };
+                self.compact(node, Index(durable - kept as u64))
             }
             Action::Crash => {
                 self.nodes[node].crash(&mut self.dice);

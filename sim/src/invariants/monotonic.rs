@@ -50,6 +50,11 @@ impl Invariant for Monotonic {
             }
             Kind::Opened { applied, .. } => {
                 let durable = *self.durable.entry(step.node).or_default();
+                let last = step.me.memory.last();
+                if last.term > now.term {
+                    let message = format!("came back in term {} with a log up to {last:?}", now.term);
+                    return Err(step.violation(ID, "the log is of a later term than its node", message));
+                }
                 self.judged += u64::from(step.incarnation > 1);
                 if now.term < durable.0 {
                     let message = format!("came back in term {}, {} was durable", now.term, durable.0);
