@@ -33,7 +33,7 @@ impl Invariant for ReadIndex {
             _ => return Ok(()),
         };
         if let Input::Read(id) = input {
-            self.reads.insert((node, *id), step.facts.committed_before);
+            self.reads.insert((node, *id), step.facts.ledger.before);
         }
         for effect in effects {
             match effect {
