@@ -297,7 +297,8 @@ impl NodeFacts {
             // A state that came by snapshot may be of a later term than the hard state.
             let raised = HardState { term: opened.last().term, vote: None };
             hard_kept |= hard == disk_hard || (raised.term > disk_hard.term && hard == raised);
-            let reset = disk.term_at(applied.index) != Some(applied.term) || disk.last().index < applied.index;
+            let reset =
+                disk.term_at(applied.index) != Some(applied.term) || disk.last().index < applied.index;
             let empty = opened.base() == applied && opened.last() == applied;
             log_kept |= *opened == disk || (reset && empty);
             let Some(write) = writes.next() else { break };

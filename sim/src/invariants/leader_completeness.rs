@@ -14,7 +14,13 @@ pub struct LeaderCompleteness {
 }
 
 impl LeaderCompleteness {
-    fn judge(&mut self, step: &Step<'_>, leader: NodeId, log: &NodeFacts, index: Index) -> Result<(), Violation> {
+    fn judge(
+        &mut self,
+        step: &Step<'_>,
+        leader: NodeId,
+        log: &NodeFacts,
+        index: Index,
+    ) -> Result<(), Violation> {
         let Some(committed) = step.facts.ledger.committed.get(index) else { return Ok(()) };
         if index < log.memory.base().index {
             return Ok(());

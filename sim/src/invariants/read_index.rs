@@ -44,7 +44,8 @@ impl Invariant for ReadIndex {
                     };
                     self.judged += 1;
                     if *index < committed {
-                        let message = format!("reads at {index}, {committed} was committed when the read came");
+                        let message =
+                            format!("reads at {index}, {committed} was committed when the read came");
                         return Err(step.violation(ID, "a stale read", message));
                     }
                 }

@@ -26,7 +26,8 @@ impl StateMachineSafety {
         if let Some(known) = self.states.get(index) {
             self.judged += 1;
             if *known != hash {
-                let message = format!("its state at {index} has hash {hash:016x}, elsewhere it is {known:016x}");
+                let message =
+                    format!("its state at {index} has hash {hash:016x}, elsewhere it is {known:016x}");
                 return Err(step.violation(ID, "two states at one index differ", message));
             }
         } else if index == self.states.last().next() {
