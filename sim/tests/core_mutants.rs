@@ -24,12 +24,7 @@ const CONSEQUENCES: [(MutantId, &str, &str, u64); 4] = [
     (MutantId::ElectionVoteTwice, "raft.election_safety", "raft.election_safety", 500),
     (MutantId::ElectionVoteWithoutLogCheck, "raft.monotonic", "sim.panic", 2000),
     (MutantId::ReplicationQuorumOffByOne, "raft.leader_completeness", "raft.leader_completeness", 500),
-    (
-        MutantId::ReplicationTruncateOnEveryAppend,
-        "raft.leader_completeness",
-        "raft.leader_completeness",
-        2000,
-    ),
+    (MutantId::ReplicationTruncateOnEveryAppend, "raft.leader_completeness", "raft.liveness", 500),
 ];
 
 fn examine(mutant: MutantId, oracles: Vec<&'static str>, seeds_max: u64) -> CoreReport {
