@@ -1,1 +1,6 @@
 //! sim
+
+#[cfg(madsim)]
+pub mod disk;
+#[cfg(madsim)]
+pub mod timing;
