@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use eraft::storage::suite::{self, End, Harness};
 use eraft::storage::{StorageError, Store, Volume};
 use eraft::types::NodeId;
 use eraft::view::Batch;
@@ -385,4 +386,75 @@ fn life(seed: u64) -> Vec<String> {
 fn one_seed_is_one_life() {
     assert_eq!(life(1), life(1));
     assert_ne!(life(1), life(2));
+}
+
+/// The conformance suite's view of the simulated disk: each volume on a device and a madsim node of its own.
+struct Simulated {
+    disks: Arc<DiskSim>,
+    device: NodeId,
+    node: Option<NodeHandle>,
+}
+
+impl Simulated {
+    async fn volume(&self) -> Arc<dyn Volume> {
+        let (id, device) = (self.node.as_ref().expect("made by fresh").id(), self.device);
+        let node = Handle::current().get_node(id).expect("the node exists");
+        let volume = node.spawn(async move { DiskSim::current().volume(device) }).await;
+        Arc::new(volume.expect("the node runs"))
+    }
+}
+
+impl Harness for Simulated {
+    async fn fresh(&mut self) -> Arc<dyn Volume> {
+        self.device = NodeId(self.device.0 + 1);
+        self.node = Some(Handle::current().create_node().build());
+        self.volume().await
+    }
+
+    async fn reopen(&mut self, volume: Arc<dyn Volume>, end: End) -> Option<Arc<dyn Volume>> {
+        match end {
+            End::ProcessDeath => self.disks.process_death(self.device),
+            End::PowerLoss => self.disks.power_loss(self.device),
+        }
+        restart(self.node.as_ref().expect("made by fresh"));
+        drop(volume);
+        Some(self.volume().await)
+    }
+
+    fn fail_next_write(&mut self, store: &str) -> bool {
+        self.disks.fail_writes(self.device, Some(store), Failure::Next(1));
+        true
+    }
+}
+
+#[test]
+fn the_conformance_suite_passes() {
+    for seed in 0..3 {
+        run(seed, |disks| async move {
+            suite::run_all(&mut Simulated { disks, device: NodeId(0), node: None }).await;
+        });
+    }
+}
+
+#[test]
+fn the_conformance_model_holds_over_deaths() {
+    for seed in 0..10 {
+        run(seed, move |disks| async move {
+            let mut harness = Simulated { disks, device: NodeId(0), node: None };
+            suite::model::check(&mut harness, seed, 200, &[End::ProcessDeath, End::PowerLoss]).await;
+        });
+    }
+}
+
+#[test]
+fn a_write_may_take_less_than_a_millisecond() {
+    run(13, |_| async {
+        let store = open(&node()).await.expect("opens");
+        let began = TimeHandle::current().elapsed();
+        for _ in 0..200 {
+            store.write(put("a", "1")).await.expect("writes");
+        }
+        let mean = (TimeHandle::current().elapsed() - began) / 200;
+        assert!((850..1_150).contains(&mean.as_micros()), "the mean is {mean:?}");
+    });
 }

@@ -53,6 +53,15 @@ impl Work {
         }
     }
 
+    /// What must pass through the device.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Write { batch, .. } => batch.bytes() as u64,
+            Self::Replace { content, .. } => content.len() as u64,
+            Self::Open { .. } | Self::Remove { .. } => 0,
+        }
+    }
+
     /// For error messages.
     fn action(&self, node: NodeId) -> String {
         match self {
@@ -158,7 +167,9 @@ impl Device {
         state.operations += 1;
         let number = state.operations;
         let spread = if matches!(work, Work::Open { .. }) { self.config.open } else { self.config.write };
-        let service = spread.sample(&mut self.draws.draw("latency", self.node.0, number));
+        let access = spread.sample(&mut self.draws.draw("latency", self.node.0, number));
+        let nanos = work.bytes().saturating_mul(1_000_000_000) / self.config.bytes_per_second.max(1);
+        let service = access + Duration::from_nanos(nanos);
         let slot = Arc::<Mutex<Slot>>::default();
         state.queue.push_back(Operation { number, work, service, slot: slot.clone() });
         if state.queue.len() == 1 {

@@ -39,6 +39,8 @@ pub struct DiskConfig {
     pub write: Spread,
     /// Opening a store.
     pub open: Spread,
+    /// What the device takes beside that for the bytes themselves.
+    pub bytes_per_second: u64,
     /// An unacknowledged write outlives the death of its process.
     pub survives_process_death: f64,
     /// The one write that the device was working on at a power loss had reached the medium after all.
@@ -54,6 +56,7 @@ impl Default for DiskConfig {
         Self {
             write: Spread::micros(100, 1_000, 5_000),
             open: Spread::micros(500, 2_000, 20_000),
+            bytes_per_second: 200_000_000,
             survives_process_death: 0.5,
             survives_power_loss: 0.1,
             torn_by_power_loss: 0.5,

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use eraft::storage::names::{check_file_name, check_store_name};
 use eraft::storage::{BoxFuture, StorageError, Store, Volume};
 use eraft::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError};
 
@@ -37,6 +38,12 @@ impl SimVolume {
 
     /// Submits `work` now; the future only waits for it.
     fn submit(&self, work: Work) -> Result<Pending, StorageError> {
+        match &work {
+            Work::Replace { file, .. } => check_file_name(file)?,
+            Work::Write { store, .. } | Work::Open { store } | Work::Remove { store } => {
+                check_store_name(store)?;
+            }
+        }
         let mut state = self.lock()?;
         let (number, slot) = self.device.submit(&mut state, work);
         drop(state);
@@ -82,7 +89,7 @@ impl Volume for SimVolume {
     }
 
     fn read_file(&self, name: &str) -> BoxFuture<Result<Option<Vec<u8>>, StorageError>> {
-        let content = self.lock().and_then(|mut state| {
+        let content = check_file_name(name).and_then(|()| self.lock()).and_then(|mut state| {
             if self.device.read_fails(&mut state, name) {
                 let action = format!("reading the file `{name}` on {}'s disk", self.device.node);
                 return Err(StorageError::Io { action, reason: "input/output error".into() });
