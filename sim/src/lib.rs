@@ -3,4 +3,6 @@
 #[cfg(madsim)]
 pub mod disk;
 #[cfg(madsim)]
+pub mod net;
+#[cfg(madsim)]
 pub mod timing;
