@@ -320,3 +320,6 @@ async fn completion<T>(work: &mut Option<(T, Completion)>) -> Result<(), Storage
         None => std::future::pending().await,
     }
 }
+
+#[cfg(all(test, not(madsim)))]
+mod tests;
