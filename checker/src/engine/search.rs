@@ -181,29 +181,13 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
         Ok(survivors)
     }
 
-    /// The open operations that are worth trying next. Of two equal ones the one that returns first goes first: in any
-    /// order that has them the other way round they may change places, unless that would leave the first without the
-    /// place that it must have, while the other needs none.
+    /// The open operations that are worth trying next: of each kind, the one that returns first. In an order that has two
+    /// of a kind the other way round, they may change places. If the first of them needs no place and has none, so may
+    /// the second: both have unknown outcomes, or they are blind writes and placing the first frees the second.
     fn candidates(&self, config: &Config<WORDS>) -> Vec<usize> {
-        let mut candidates = Vec::new();
-        let (mut kind, mut twin_seen, mut twin_must) = (usize::MAX, false, false);
-        for &operation in &self.open {
-            let slot = self.slot[operation];
-            if config.used.contains(slot) {
-                continue;
-            }
-            if self.plan.kind[operation] != kind {
-                (kind, twin_seen, twin_must) = (self.plan.kind[operation], false, false);
-            }
-            let free = config.free.contains(slot);
-            // A blind write frees its twin, which then needs no place.
-            let blind = self.blind_writes.contains(slot);
-            if !(twin_must || twin_seen && (free || blind)) {
-                candidates.push(operation);
-            }
-            twin_seen = true;
-            twin_must |= !free;
-        }
+        let mut candidates: Vec<usize> = self.open.clone();
+        candidates.retain(|operation| !config.used.contains(self.slot[*operation]));
+        candidates.dedup_by_key(|operation| self.plan.kind[*operation]);
         candidates
     }
 
