@@ -287,6 +287,22 @@ fn messages_are_overtaken_only_if_asked_for() {
 }
 
 #[test]
+fn the_handshake_of_a_stream_is_neither_lost_nor_doubled_nor_overtaken() {
+    let config = with_link(|link| (link.loss, link.duplicate, link.reorder) = (0.4, 0.4, 0.4));
+    run(21, config, |net| async move {
+        for _ in 0..40 {
+            let mut pipe = pipe(&net, route(A, B, Channel::Peer), 100);
+            for i in 0..5 {
+                pipe.send(i).await;
+            }
+            let arrived = pipe.drain(millis(500)).await;
+            assert_eq!(arrived[0], 0);
+            assert_eq!(arrived.iter().filter(|number| **number == 0).count(), 1);
+        }
+    });
+}
+
+#[test]
 fn a_snapshot_stays_in_sequence_whatever_the_rates() {
     let config = with_link(|link| {
         (link.loss, link.duplicate, link.reorder, link.delay) = (0.3, 0.3, 0.3, 0.3);
