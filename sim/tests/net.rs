@@ -75,7 +75,7 @@ struct Pipe {
 fn pipe(net: &SimNet, route: Route, room: usize) -> Pipe {
     let (input, frames) = mpsc::channel(room);
     let mut outbound = net.outbound(route, received(frames));
-    let (token, tokens) = mpsc::channel(1);
+    let (token, tokens) = mpsc::channel(100);
     let sender_side = madsim::task::spawn(async move {
         while let Some(item) = outbound.next().await {
             match item {
@@ -203,14 +203,16 @@ fn a_stream_whose_handshake_met_a_cut_breaks_silently() {
 fn nothing_queues_without_bound() {
     run(4, quiet(), |net| async move {
         // During a cut messages are dropped at once.
-        let cut = pipe(&net, route(A, B, Channel::Peer), 1);
+        let mut cut = pipe(&net, route(A, B, Channel::Peer), 1);
         cut.send(0).await;
         sleep(millis(20)).await;
         net.partition("p", Partition::Isolate(A));
         for i in 1..5_000 {
             cut.send(i).await;
         }
+        sleep(millis(1)).await;
         assert!(net.in_flight() <= 1, "{} messages wait behind a cut", net.in_flight());
+        drop(cut.output.next().await);
         net.heal("p");
         // A receiver that does not read stops its sender.
         let mut full = pipe(&net, route(B, A, Channel::Peer), 1);
@@ -222,7 +224,7 @@ fn nothing_queues_without_bound() {
         });
         sleep(Duration::from_secs(5)).await;
         assert!(!sender.is_finished(), "a sender is not stopped by a full socket");
-        assert!(net.in_flight() <= IN_FLIGHT_FRAMES_MAX + 1, "{} messages in flight", net.in_flight());
+        assert!(net.in_flight() <= IN_FLIGHT_FRAMES_MAX, "{} messages in flight", net.in_flight());
         assert_eq!(full.drain(millis(50)).await, range(500), "back-pressure loses messages");
     });
 }
@@ -281,6 +283,22 @@ fn messages_are_overtaken_only_if_asked_for() {
         }
         let reordered = net.counters().reordered;
         assert!((60..130).contains(&reordered), "{reordered} of 1000 messages are overtaken");
+    });
+}
+
+#[test]
+fn the_handshake_of_a_stream_is_neither_lost_nor_doubled_nor_overtaken() {
+    let config = with_link(|link| (link.loss, link.duplicate, link.reorder) = (0.4, 0.4, 0.4));
+    run(21, config, |net| async move {
+        for _ in 0..40 {
+            let mut pipe = pipe(&net, route(A, B, Channel::Peer), 100);
+            for i in 0..5 {
+                pipe.send(i).await;
+            }
+            let arrived = pipe.drain(millis(500)).await;
+            assert_eq!(arrived[0], 0);
+            assert_eq!(arrived.iter().filter(|number| **number == 0).count(), 1);
+        }
     });
 }
 
@@ -489,6 +507,7 @@ fn a_stream_ends_after_its_last_message_and_a_dropped_end_is_told() {
         aborted.sender_side.abort();
         assert_eq!(aborted.output.next().await, Some(Ok(frame(1))));
         assert!(aborted.output.next().await.expect("breaks").is_err());
+        drop(aborted.output);
 
         let mut refused = pipe(&net, route(A, B, Channel::Peer), 100);
         refused.send(1).await;
@@ -571,6 +590,8 @@ fn no_link_moves_the_draws_of_another() {
 /// A server that passes what it gets, through the hook, to the test.
 struct Server {
     net: SimNet,
+    /// Refuses snapshots without looking at the stream.
+    refuses: bool,
     seen: mpsc::UnboundedSender<Result<u32, String>>,
 }
 
@@ -594,6 +615,10 @@ impl Raft for Server {
     }
 
     async fn snapshot(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frame>, Status> {
+        if self.refuses {
+            sleep(millis(20)).await;
+            return Err(Status::resource_exhausted("not now"));
+        }
         let way = route(A, B, Channel::Snapshot);
         let mut frames = self.net.inbound(way, payloads(request.into_inner()));
         let mut count = 0;
@@ -612,13 +637,15 @@ impl Raft for Server {
 /// A server on a madsim node of its own and a runtime node for its client.
 fn serve(
     net: &SimNet,
+    refuses: bool,
 ) -> (madsim::runtime::NodeHandle, madsim::runtime::NodeHandle, mpsc::UnboundedReceiver<Result<u32, String>>)
 {
     let (seen, sees) = mpsc::unbounded_channel();
     let net = net.clone();
-    let server = Handle::current().create_node().name("server").ip([10, 0, 0, 2].into());
+    let runtime = Handle::current();
+    let server = runtime.create_node().name("server").ip([10, 0, 0, 2].into());
     let server = server.init(move || {
-        let server = Server { net: net.clone(), seen: seen.clone() };
+        let server = Server { net: net.clone(), refuses, seen: seen.clone() };
         async move {
             let address = "0.0.0.0:1".parse().expect("an address");
             let serving =
@@ -644,7 +671,7 @@ fn requests(frames: Frames) -> impl futures_util::Stream<Item = Frame> + Send + 
 #[test]
 fn a_client_stream_of_tonic_passes_the_hook() {
     run(17, quiet(), |net| async move {
-        let (_server, node, mut sees) = serve(&net);
+        let (_server, node, mut sees) = serve(&net, false);
         sleep(millis(10)).await;
         let link = net.clone();
         let call = node.spawn(async move {
@@ -666,9 +693,25 @@ fn a_client_stream_of_tonic_passes_the_hook() {
 }
 
 #[test]
+fn a_call_that_is_refused_without_a_look_at_its_stream_ends() {
+    run(20, quiet(), |net| async move {
+        let (_server, node, _sees) = serve(&net, true);
+        sleep(millis(10)).await;
+        let link = net.clone();
+        let call = node.spawn(async move {
+            let one = stream::iter([Ok(frame(1))]).chain(stream::pending());
+            let frames = link.outbound(route(A, B, Channel::Snapshot), one.boxed());
+            timeout(Duration::from_secs(1), client().snapshot(requests(frames))).await
+        });
+        let answer = call.await.expect("joins").expect("is answered in time");
+        assert_eq!(answer.expect_err("is refused").message(), "not now");
+    });
+}
+
+#[test]
 fn a_stream_of_tonic_to_and_fro_passes_the_hook_both_ways() {
     run(18, quiet(), |net| async move {
-        let (_server, node, _sees) = serve(&net);
+        let (_server, node, _sees) = serve(&net, false);
         sleep(millis(10)).await;
         let link = net.clone();
         let took = node.spawn(async move {
@@ -696,7 +739,7 @@ fn a_stream_of_tonic_to_and_fro_passes_the_hook_both_ways() {
 fn a_tonic_server_learns_of_its_clients_power_loss_late_and_of_its_death_soon() {
     for (power_loss, expected) in [(true, 4_000..4_010), (false, 10..20)] {
         run(19, quiet(), move |net| async move {
-            let (_server, node, mut sees) = serve(&net);
+            let (_server, node, mut sees) = serve(&net, false);
             sleep(millis(10)).await;
             let link = net.clone();
             let _call = node.spawn(async move {
