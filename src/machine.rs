@@ -76,13 +76,13 @@ pub struct ContentDelta {
 }
 
 impl ContentDelta {
-    fn add(&mut self, key: &[u8], value: &[u8]) {
+    fn include(&mut self, key: &[u8], value: &[u8]) {
         self.hash = self.hash.wrapping_add(pair_hash(key, value));
         self.keys += 1;
         self.bytes += pair_bytes(key, value);
     }
 
-    fn remove(&mut self, key: &[u8], value: &[u8]) {
+    fn exclude(&mut self, key: &[u8], value: &[u8]) {
         self.hash = self.hash.wrapping_sub(pair_hash(key, value));
         self.keys -= 1;
         self.bytes -= pair_bytes(key, value);
@@ -102,10 +102,10 @@ pub fn hash_delta(view: &dyn View, batch: &Batch) -> Result<ContentDelta, ViewEr
             continue;
         }
         if let Some(old) = old {
-            delta.remove(key, &old);
+            delta.exclude(key, &old);
         }
         if let Some(new) = new {
-            delta.add(key, new);
+            delta.include(key, new);
         }
     }
     Ok(delta)
@@ -150,7 +150,7 @@ mod tests {
         let mut content = Content::default();
         for (key, value) in map {
             let mut delta = ContentDelta::default();
-            delta.add(key, value);
+            delta.include(key, value);
             content = content.after(delta);
         }
         content

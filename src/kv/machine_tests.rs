@@ -274,6 +274,7 @@ fn reopening_an_idle_session_keeps_it() {
     assert_eq!(group.open(2, 500), KvReply::SessionOpened);
     assert_eq!(group.append(2, 0, 0, "a"), done());
     assert_eq!(group.get("k"), Some(b"a".to_vec()), "its replies are still there");
+    assert_eq!((group.status().sessions, group.sessions_in_store()), (2, 2));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The key-value store of one Raft group.
 //!
 //! [`KvMachine`] applies [`Command`](crate::proto::kv::Command)s: it opens sessions and executes mutations exactly
-//! once ([`session`] says how). Reads do not go through the log; they are [`KvQuery`]s of a view.
+//! once (`session.rs` says how). Reads do not go through the log; they are [`KvQuery`]s of a view.
 //!
 //! # Keys in the state store
 //!
@@ -24,6 +24,7 @@
 
 mod machine;
 mod operation;
+mod service;
 mod session;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod machine_tests;
 mod model_tests;
 
 pub use machine::{KvAnswer, KvMachine, KvQuery, KvReply, KvStatus};
+pub use service::KvService;
 pub use session::SWEEP_SESSIONS;
 
 /// The largest `value_bytes_max` that may be configured: one value must fit into a few messages of 4 MiB.
