@@ -6,13 +6,19 @@
 pub mod artifact;
 #[cfg(madsim)]
 pub mod cli;
+pub mod core;
 pub mod digest;
+#[cfg(madsim)]
+pub mod disk;
 pub mod fuzz;
+pub mod invariants;
 pub mod oracles;
 pub mod outcome;
 pub mod runner;
 pub mod scenario;
 pub mod schedule;
+#[cfg(madsim)]
+pub mod timing;
 pub mod trace;
 #[cfg(madsim)]
 pub mod world;
