@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! The deterministic simulator of eraft: a whole cluster in one thread, with seeded faults.
 //!
 //! A [`scenario`] says what runs are made of; with a seed it becomes a [`schedule::Plan`]; the world runs the plan
@@ -22,3 +23,8 @@ pub mod timing;
 pub mod trace;
 #[cfg(madsim)]
 pub mod world;
+=======
+//! sim
+pub mod core;
+pub mod invariants;
+>>>>>>> wip/core

@@ -1,0 +1,321 @@
+//! What the invariants know together: each node's log in memory and on its disk, and what is committed.
+//!
+//! Everything is derived from the events: a node's log in memory is the sum of the writes it asked for (effects
+//! carry their data), its disk the sum of those that completed. One step costs its own effects and nothing more.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use eraft::raft::{Effect, Entry, HardState, Input, Membership, Position, Raft, WriteId};
+use eraft::types::{Index, NodeId, Term};
+
+use super::Kind;
+use super::chain::{Chain, Link, Table};
+
+/// How often old rows are forgotten, in commits.
+const FORGET_EVERY: u64 = 1024;
+
+/// A committed entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed {
+    /// The entry.
+    pub link: Link,
+    /// The term in which it was first known to be committed.
+    pub in_term: Term,
+}
+
+/// What a node shows of itself after a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Face {
+    /// Its term.
+    pub term: Term,
+    /// Its commit index.
+    pub commit: Index,
+    /// The last entry handed to the state machine.
+    pub applying: Index,
+    /// It leads.
+    pub leads: bool,
+}
+
+impl Face {
+    fn of(raft: &Raft) -> Self {
+        Self {
+            term: raft.hard().term,
+            commit: raft.commit(),
+            applying: raft.applying(),
+            leads: raft.is_leader(),
+        }
+    }
+}
+
+/// A write on its way to a disk.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// Its name.
+    pub id: WriteId,
+    /// The hard state in it.
+    pub hard: HardState,
+    base: Option<Position>,
+    truncate: Option<Index>,
+    links: Vec<Link>,
+}
+
+/// What a restart brought back.
+#[derive(Clone, Copy, Debug)]
+pub struct Reopened {
+    /// The hard state is one that was on disk or on its way there.
+    pub hard_kept: bool,
+    /// So is the log, or it was rightly replaced by the state's position.
+    pub log_kept: bool,
+    /// The hard state that was certainly on disk.
+    pub hard_durable: HardState,
+    /// The last entry that was certainly on disk.
+    pub last_durable: Position,
+}
+
+/// One node.
+#[derive(Clone, Debug, Default)]
+pub struct NodeFacts {
+    /// How often it was opened.
+    pub incarnation: u64,
+    /// The log as it is in memory.
+    pub memory: Chain,
+    /// The log as it certainly is on disk.
+    pub durable: Chain,
+    /// The hard state that is certainly on disk.
+    pub durable_hard: HardState,
+    /// Writes that are under way.
+    pub pending: VecDeque<Pending>,
+    /// The last entry that the durable state machine covers.
+    pub state: Index,
+    /// The node before the step, and
+    pub before: Face,
+    /// after it.
+    pub now: Face,
+    /// Set in the step that opened it again.
+    pub reopened: Option<Reopened>,
+}
+
+impl NodeFacts {
+    /// Whether its disk holds the log with this prefix at `index`: as entries or inside the durable state.
+    pub fn holds(&self, index: Index, prefix: u64) -> bool {
+        index <= self.state || self.durable.prefix_at(index) == Some(prefix)
+    }
+
+    /// The write `id`, if it is under way.
+    pub fn write(&self, id: WriteId) -> Option<&Pending> {
+        self.pending.iter().find(|write| write.id == id)
+    }
+
+    /// The last index on disk once write `after` is durable (`None`: now).
+    pub fn last_durable_after(&self, after: Option<WriteId>) -> Index {
+        let mut last = self.durable.last().index;
+        let Some(after) = after else { return last.max(self.state) };
+        for write in self.pending.iter().take_while(|write| write.id <= after) {
+            last = write.base.map_or(last, |base| last.max(base.index));
+            last = write.truncate.map_or(last, |from| last.min(from.previous()));
+            last = Index(last.0 + write.links.len() as u64);
+        }
+        last.max(self.state)
+    }
+
+    /// It leads now and led the same term before the step.
+    pub fn led_throughout(&self) -> bool {
+        self.before.leads && self.now.leads && self.before.term == self.now.term
+    }
+}
+
+/// Two nodes that committed different logs.
+#[derive(Clone, Copy, Debug)]
+pub struct Conflict {
+    /// Where they were compared.
+    pub index: Index,
+    /// The term that this node has there.
+    pub ours: Term,
+    /// The term that is committed there.
+    pub committed: Term,
+}
+
+/// All nodes, and what is committed.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The nodes, dead ones too.
+    pub nodes: BTreeMap<NodeId, NodeFacts>,
+    /// What any node knows to be committed.
+    pub committed: Table<Committed>,
+    /// How far the terms up to each one committed, in ascending order of both.
+    pub reach: Vec<(Term, Index)>,
+    /// The commit index before this step.
+    pub committed_before: Index,
+    /// What this step committed is not what was committed before.
+    pub conflict: Option<Conflict>,
+}
+
+impl Facts {
+    /// The highest index that is known to be committed.
+    pub fn commit_max(&self) -> Index {
+        self.committed.last()
+    }
+
+    /// How far the terms before `term` committed.
+    pub fn committed_before_term(&self, term: Term) -> Index {
+        self.reach.iter().rev().find(|(reign, _)| *reign < term).map_or(Index(0), |(_, index)| *index)
+    }
+
+    /// Takes in what happened on `node`.
+    pub fn update(&mut self, node: NodeId, kind: &Kind<'_>) {
+        let mut me = self.nodes.remove(&node).unwrap_or_default();
+        self.conflict = None;
+        self.committed_before = self.commit_max();
+        match *kind {
+            Kind::Opened { raft, applied, .. } => self.open(&mut me, raft, applied),
+            Kind::Stepped { input, effects, raft } => {
+                me.reopened = None;
+                me.before = me.now;
+                me.now = Face::of(raft);
+                self.write(&mut me, input, effects);
+                if me.now.commit > me.before.commit {
+                    self.commit(&me);
+                }
+            }
+            Kind::Flushed { applied } => me.state = me.state.max(applied.index),
+            Kind::Applied { .. } | Kind::SnapshotInstalled { .. } => {}
+        }
+        self.nodes.insert(node, me);
+    }
+
+    fn prefix_of(&self, position: Position) -> u64 {
+        self.committed.get(position.index).map_or(position.index.0, |committed| committed.link.prefix)
+    }
+
+    fn write(&mut self, me: &mut NodeFacts, input: &Input, effects: &[Effect]) {
+        if let Input::Persisted(id) = input {
+            while me.pending.front().is_some_and(|write| write.id <= *id) {
+                let write = me.pending.pop_front().expect("there is a first write");
+                me.durable.write(write.base, write.truncate, &write.links, |base| self.prefix_of(base));
+                me.durable_hard = write.hard;
+            }
+        }
+        for effect in effects {
+            match effect {
+                Effect::Persist(persist) => {
+                    let links = me.memory.persist(persist, |base| self.prefix_of(base));
+                    me.pending.push_back(Pending {
+                        id: persist.id,
+                        hard: persist.hard,
+                        base: persist.base.as_ref().map(|base| base.position),
+                        truncate: persist.truncate,
+                        links,
+                    });
+                }
+                Effect::InstallSnapshot { base } => me.state = me.state.max(base.position.index),
+                _ => {}
+            }
+        }
+    }
+
+    fn commit(&mut self, me: &NodeFacts) {
+        let (commit, last) = (me.now.commit, self.commit_max());
+        let shared = commit.min(last);
+        let ours = me.memory.prefix_at(shared);
+        let theirs = self.committed.get(shared).map(|committed| committed.link);
+        if let (Some(ours), Some(theirs)) = (ours, theirs)
+            && ours != theirs.prefix
+        {
+            let term = me.memory.term_at(shared).unwrap_or_default();
+            self.conflict = Some(Conflict { index: shared, ours: term, committed: theirs.term });
+            return;
+        }
+        if commit <= last {
+            return;
+        }
+        if me.memory.base().index > last {
+            self.committed.restart_at(me.memory.base().index.next());
+        }
+        while self.commit_max() < commit {
+            let Some(link) = me.memory.link(self.commit_max().next()) else { break };
+            self.committed.push(Committed { link: *link, in_term: me.now.term });
+        }
+        match self.reach.last_mut() {
+            Some((term, index)) if *term >= me.now.term => *index = commit,
+            _ => self.reach.push((me.now.term, commit)),
+        }
+        if commit.0 / FORGET_EVERY != last.0 / FORGET_EVERY {
+            self.forget();
+        }
+    }
+
+    /// Forgets what every log has compacted.
+    fn forget(&mut self) {
+        let lowest = self.nodes.values().map(|node| node.durable.base().index).min();
+        self.committed.forget_below(lowest.unwrap_or_default());
+        let terms = self.reach.len().saturating_sub(FORGET_EVERY as usize);
+        self.reach.drain(..terms);
+    }
+
+    fn open(&mut self, me: &mut NodeFacts, raft: &Raft, applied: Position) {
+        let log = raft.log();
+        let base = log.base();
+        let known = (me.durable.term_at(base.index) == Some(base.term))
+            .then(|| me.durable.prefix_at(base.index))
+            .flatten()
+            .unwrap_or_else(|| if base.index.0 == 0 { 0 } else { self.prefix_of(base) });
+        let mut opened = Chain::new(base, known);
+        for entry in log.range(log.first_index(), log.last().index) {
+            opened.push(entry);
+        }
+        if me.incarnation > 0 {
+            me.reopened = Some(self.reopened(me, raft.hard(), &opened, applied));
+        }
+        me.incarnation += 1;
+        me.memory = opened.clone();
+        me.durable = opened;
+        me.durable_hard = raft.hard();
+        me.pending.clear();
+        me.state = applied.index;
+        me.before = Face::default();
+        me.now = Face::of(raft);
+        if me.now.commit.0 > 0 {
+            self.commit(me);
+        }
+    }
+
+    /// A crash keeps the writes that completed and any first part of those under way.
+    fn reopened(&self, me: &NodeFacts, hard: HardState, opened: &Chain, applied: Position) -> Reopened {
+        let mut disk = me.durable.clone();
+        let mut writes = me.pending.iter();
+        let mut disk_hard = me.durable_hard;
+        let (mut hard_kept, mut log_kept) = (false, false);
+        loop {
+            // A state that came by snapshot may be of a later term than the hard state.
+            let raised = HardState { term: opened.last().term, vote: None };
+            hard_kept |= hard == disk_hard || (raised.term > disk_hard.term && hard == raised);
+            let reset = disk.term_at(applied.index) != Some(applied.term) || disk.last().index < applied.index;
+            let empty = opened.base() == applied && opened.last() == applied;
+            log_kept |= *opened == disk || (reset && empty);
+            let Some(write) = writes.next() else { break };
+            disk.write(write.base, write.truncate, &write.links, |base| self.prefix_of(base));
+            disk_hard = write.hard;
+        }
+        Reopened {
+            hard_kept,
+            log_kept,
+            hard_durable: me.durable_hard,
+            last_durable: me.durable.last(),
+        }
+    }
+}
+
+/// The entries of a write.
+pub fn appended<'a>(effects: &'a [Effect]) -> impl Iterator<Item = &'a Entry> {
+    effects.iter().flat_map(|effect| match effect {
+        Effect::Persist(persist) => persist.append.as_slice(),
+        _ => &[],
+    })
+}
+
+/// Whether a quorum of `membership` holds the log with this prefix at `index` on disk.
+pub fn quorum_holds(facts: &Facts, membership: &Membership, index: Index, prefix: u64) -> bool {
+    eraft::raft::quorum::is_quorum(membership, |node| {
+        facts.nodes.get(&node).is_some_and(|facts| facts.holds(index, prefix))
+    })
+}
