@@ -13,8 +13,16 @@ pub mod digest;
 pub mod disk;
 pub mod fuzz;
 pub mod invariants;
+#[cfg(madsim)]
+mod judge;
+#[cfg(madsim)]
+pub mod net;
+#[cfg(madsim)]
+pub mod observer;
 pub mod oracles;
 pub mod outcome;
+#[cfg(madsim)]
+mod phases;
 pub mod runner;
 pub mod scenario;
 pub mod schedule;
@@ -22,9 +30,17 @@ pub mod schedule;
 pub mod timing;
 pub mod trace;
 #[cfg(madsim)]
+pub mod workload;
+#[cfg(madsim)]
 pub mod world;
 =======
 //! sim
 pub mod core;
 pub mod invariants;
+#[cfg(madsim)]
+mod judge;
+#[cfg(madsim)]
+pub mod net;
+#[cfg(madsim)]
+pub mod observer;
 >>>>>>> wip/core

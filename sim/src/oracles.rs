@@ -36,6 +36,7 @@ pub const ORACLES: &[Oracle] = &[
         id: "sim.liveness",
         about: "once faults stop there is a leader, and operations are acknowledged",
     },
+    Oracle { id: "sim.exit", about: "no node stops by itself unless its disk failed" },
     Oracle { id: "sim.panic", about: "no node panics" },
     Oracle { id: "sim.no_lost_wakeup", about: "no run ends because every task waits for ever" },
 ];

@@ -39,8 +39,6 @@ section! {
         heartbeat_ms: u64 = 50, 5 => 10_000;
         /// A silent peer's stream is opened anew after this.
         peer_silence_ms: u64 = 1_000, 50 => 60_000;
-        /// The log is compacted once it holds this many applied entries.
-        snapshot_log_entries: u64 = 2_000, 1 => 10_000_000;
         /// The log in memory is compacted once it holds this many bytes.
         log_bytes_max: u64 = 64 << 20, 1_024 => 1 << 32;
         /// One chunk of a snapshot stream.
