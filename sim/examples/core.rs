@@ -27,13 +27,13 @@ fn main() {
         seeds_max: number(2, u64::MAX),
         time_max: Some(Duration::from_secs(number(0, 10))),
         jobs: number(4, 1) as usize,
-        mutants: mutant.map_or(Mutants::default(), Mutants::only),
+        mutants: mutant.map_or(Mutants::default(), Mutants::with),
         oracles: Vec::new(),
     };
     if name == "all" {
         for id in all {
             let started = std::time::Instant::now();
-            let report = run(&Options { mutants: Mutants::only(id), ..options.clone() });
+            let report = run(&Options { mutants: Mutants::with(id), ..options.clone() });
             let found = report.violation.map(|v| (v.seed, v.violation.fingerprint));
             println!("{id:?}: {found:?} {:.2?}", started.elapsed());
         }

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! The deterministic simulator of eraft: a whole cluster in one thread, with seeded faults.
 //!
 //! A [`scenario`] says what runs are made of; with a seed it becomes a [`schedule::Plan`]; the world runs the plan
@@ -33,14 +32,3 @@ pub mod trace;
 pub mod workload;
 #[cfg(madsim)]
 pub mod world;
-=======
-//! sim
-pub mod core;
-pub mod invariants;
-#[cfg(madsim)]
-mod judge;
-#[cfg(madsim)]
-pub mod net;
-#[cfg(madsim)]
-pub mod observer;
->>>>>>> wip/core

@@ -171,8 +171,9 @@ impl Raft {
     pub(super) fn send_heartbeats(&mut self, out: &mut Vec<Effect>) {
         let Role::Leader(leader) = &self.role else { return };
         let round = leader.reads.round();
+        let mutant = self.config.mutants.is(MutantId::ReplicationCommitBeyondMatched);
         for (to, progress) in &leader.progress {
-            let commit = self.commit.min(progress.matched);
+            let commit = if mutant { self.commit } else { self.commit.min(progress.matched) };
             self.send(*to, Body::Heartbeat { commit, round }, out);
         }
     }

@@ -60,8 +60,10 @@ impl<M: StateMachine> Raft for RaftService<M> {
 
     async fn snapshot(&self, request: Request<Streaming<pb::Frame>>) -> Result<Response<pb::Frame>, Status> {
         let mut frames = request.into_inner();
-        let context = self.handle.service.clone();
-        let received = async {
+        let handle = self.handle.clone();
+        // A task of its own: gRPC drops this call when the sender goes away, and the driver waits for an ending.
+        let received = tokio::spawn(async move {
+            let context = handle.service.clone();
             let hello = first(&mut frames).await?;
             let content = pb::SnapshotFrame::decode(hello).map_err(|error| error.to_string())?.content;
             let Some(pb::snapshot_frame::Content::Hello(hello)) = content else {
@@ -69,10 +71,10 @@ impl<M: StateMachine> Raft for RaftService<M> {
             };
             let from = context.identity.check(&hello)?;
             let frames = context.inbound(from, Channel::Snapshot, frames);
-            let (inbox, volume) = (&self.handle.events, &*context.volume);
+            let (inbox, volume) = (&handle.events, &*context.volume);
             snapshots::receive(from, frames, inbox, volume, &context.options, &context.surroundings).await
-        };
-        let result = received.await;
+        });
+        let result = received.await.map_err(|error| Status::internal(error.to_string()))?;
         if let Err(reason) = &result {
             tracing::debug!(reason, "snapshot refused");
         }

@@ -34,13 +34,30 @@ const fn commands() -> [u8; 256] {
 /// What is under way between nodes.
 #[derive(Clone, Debug)]
 pub(super) enum Packet {
-    Message { from: NodeId, to: NodeId, message: Message },
+    Message {
+        from: NodeId,
+        to: NodeId,
+        message: Message,
+    },
     /// The first part of a snapshot.
-    Offer { from: Stream, to: NodeId, state: Box<State> },
+    Offer {
+        from: Stream,
+        to: NodeId,
+        state: Box<State>,
+    },
     /// The rest of it.
-    Transfer { from: Stream, to: NodeId, to_incarnation: u64, state: Box<State> },
+    Transfer {
+        from: Stream,
+        to: NodeId,
+        to_incarnation: u64,
+        state: Box<State>,
+    },
     /// The sender of a snapshot learns how it ended.
-    Ended { to: Stream, peer: NodeId, installed: Option<Index> },
+    Ended {
+        to: Stream,
+        peer: NodeId,
+        installed: Option<Index>,
+    },
 }
 
 /// The sender of a snapshot, with its term when it offered it.
@@ -275,8 +292,7 @@ impl World {
             Packet::Transfer { from, to, to_incarnation, ref state } => {
                 let same = self.nodes[to.0 as usize - 1].incarnation == to_incarnation;
                 if same && self.reaches(from.node, to) {
-                    let base =
-                        Base { position: state.applied, membership: self.swarm.membership.clone() };
+                    let base = Base { position: state.applied, membership: self.swarm.membership.clone() };
                     let input = Input::SnapshotReceived { from: from.node, term: from.term, base };
                     return self.step(to.0 as usize - 1, input, Some((from, state)));
                 }
@@ -327,7 +343,9 @@ impl World {
             let me = &mut self.nodes[node];
             match effect {
                 Effect::Persist(write) => me.write(write),
-                Effect::Send { to, message, after: None } => self.post(Packet::Message { from: id, to, message }),
+                Effect::Send { to, message, after: None } => {
+                    self.post(Packet::Message { from: id, to, message })
+                }
                 Effect::Send { to, message, after: Some(after) } => me.hold(after, to, message),
                 Effect::Arm(timer) => {
                     *me.armed(timer) = true;

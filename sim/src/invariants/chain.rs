@@ -56,14 +56,19 @@ impl Chain {
 
     /// The hash of the log up to and including `index`, if it is known.
     pub fn prefix_at(&self, index: Index) -> Option<u64> {
-        if index == self.base.index { Some(self.base_prefix) } else { self.link(index).map(|link| link.prefix) }
+        if index == self.base.index {
+            Some(self.base_prefix)
+        } else {
+            self.link(index).map(|link| link.prefix)
+        }
     }
 
     /// Adds the entry after the last one.
     pub fn push(&mut self, entry: &Entry) -> Link {
         let before = self.links.back().map_or(self.base_prefix, |link| link.prefix);
         let hash = hash_entry(entry);
-        let link = Link { term: entry.term, entry: hash, prefix: xxh3_64_with_seed(&hash.to_le_bytes(), before) };
+        let link =
+            Link { term: entry.term, entry: hash, prefix: xxh3_64_with_seed(&hash.to_le_bytes(), before) };
         self.links.push_back(link);
         link
     }

@@ -135,22 +135,48 @@ pub struct Conflict {
     pub committed: Term,
 }
 
+/// What is committed.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// What any node knows to be committed.
+    pub committed: Table<Committed>,
+    /// How far the terms up to each one committed, in ascending order of both.
+    reach: Vec<(Term, Index)>,
+    /// The commit index before this step.
+    pub before: Index,
+    /// What this step committed is not what was committed before.
+    pub conflict: Option<Conflict>,
+}
+
 /// All nodes, and what is committed.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The nodes, dead ones too.
     pub nodes: BTreeMap<NodeId, NodeFacts>,
-    /// What any node knows to be committed.
-    pub committed: Table<Committed>,
-    /// How far the terms up to each one committed, in ascending order of both.
-    pub reach: Vec<(Term, Index)>,
-    /// The commit index before this step.
-    pub committed_before: Index,
-    /// What this step committed is not what was committed before.
-    pub conflict: Option<Conflict>,
+    /// What is committed.
+    pub ledger: Ledger,
 }
 
 impl Facts {
+    /// Takes in what happened on `node`.
+    pub fn update(&mut self, node: NodeId, kind: &Kind<'_>) {
+        let me = self.nodes.entry(node).or_default();
+        self.ledger.conflict = None;
+        self.ledger.before = self.ledger.commit_max();
+        match *kind {
+            Kind::Opened { raft, applied, .. } => me.open(raft, applied, &mut self.ledger),
+            Kind::Stepped { input, effects, raft } => me.step(input, effects, raft, &mut self.ledger),
+            Kind::Flushed { applied } => me.state = me.state.max(applied.index),
+            Kind::Applied { .. } | Kind::SnapshotInstalled { .. } => {}
+        }
+        if self.ledger.commit_max().0 / FORGET_EVERY != self.ledger.before.0 / FORGET_EVERY {
+            let lowest = self.nodes.values().map(|node| node.durable.base().index).min();
+            self.ledger.forget_below(lowest.unwrap_or_default());
+        }
+    }
+}
+
+impl Ledger {
     /// The highest index that is known to be committed.
     pub fn commit_max(&self) -> Index {
         self.committed.last()
@@ -161,45 +187,65 @@ impl Facts {
         self.reach.iter().rev().find(|(reign, _)| *reign < term).map_or(Index(0), |(_, index)| *index)
     }
 
-    /// Takes in what happened on `node`.
-    pub fn update(&mut self, node: NodeId, kind: &Kind<'_>) {
-        let mut me = self.nodes.remove(&node).unwrap_or_default();
-        self.conflict = None;
-        self.committed_before = self.commit_max();
-        match *kind {
-            Kind::Opened { raft, applied, .. } => self.open(&mut me, raft, applied),
-            Kind::Stepped { input, effects, raft } => {
-                me.reopened = None;
-                me.before = me.now;
-                me.now = Face::of(raft);
-                self.write(&mut me, input, effects);
-                if me.now.commit > me.before.commit {
-                    self.commit(&me);
-                }
-            }
-            Kind::Flushed { applied } => me.state = me.state.max(applied.index),
-            Kind::Applied { .. } | Kind::SnapshotInstalled { .. } => {}
-        }
-        self.nodes.insert(node, me);
-    }
-
+    /// The hash of the committed log up to `position`.
     fn prefix_of(&self, position: Position) -> u64 {
         self.committed.get(position.index).map_or(position.index.0, |committed| committed.link.prefix)
     }
 
-    fn write(&mut self, me: &mut NodeFacts, input: &Input, effects: &[Effect]) {
+    /// Takes in the commit index of `node`.
+    fn commit(&mut self, node: &NodeFacts) {
+        let (commit, last) = (node.now.commit, self.commit_max());
+        let shared = commit.min(last);
+        let ours = node.memory.prefix_at(shared);
+        let theirs = self.committed.get(shared).map(|committed| committed.link);
+        if let (Some(ours), Some(theirs)) = (ours, theirs)
+            && ours != theirs.prefix
+        {
+            let term = node.memory.term_at(shared).unwrap_or_default();
+            self.conflict = Some(Conflict { index: shared, ours: term, committed: theirs.term });
+            return;
+        }
+        if commit <= last {
+            return;
+        }
+        if node.memory.base().index > last {
+            self.committed.restart_at(node.memory.base().index.next());
+        }
+        while self.commit_max() < commit {
+            let Some(link) = node.memory.link(self.commit_max().next()) else { break };
+            self.committed.push(Committed { link: *link, in_term: node.now.term });
+        }
+        match self.reach.last_mut() {
+            Some((term, index)) if *term >= node.now.term => *index = commit,
+            _ => self.reach.push((node.now.term, commit)),
+        }
+    }
+
+    /// Forgets what every log has compacted.
+    fn forget_below(&mut self, index: Index) {
+        self.committed.forget_below(index);
+        let terms = self.reach.len().saturating_sub(FORGET_EVERY as usize);
+        self.reach.drain(..terms);
+    }
+}
+
+impl NodeFacts {
+    fn step(&mut self, input: &Input, effects: &[Effect], raft: &Raft, ledger: &mut Ledger) {
+        self.reopened = None;
+        self.before = self.now;
+        self.now = Face::of(raft);
         if let Input::Persisted(id) = input {
-            while me.pending.front().is_some_and(|write| write.id <= *id) {
-                let write = me.pending.pop_front().expect("there is a first write");
-                me.durable.write(write.base, write.truncate, &write.links, |base| self.prefix_of(base));
-                me.durable_hard = write.hard;
+            while self.pending.front().is_some_and(|write| write.id <= *id) {
+                let write = self.pending.pop_front().expect("there is a first write");
+                self.durable.write(write.base, write.truncate, &write.links, |base| ledger.prefix_of(base));
+                self.durable_hard = write.hard;
             }
         }
         for effect in effects {
             match effect {
                 Effect::Persist(persist) => {
-                    let links = me.memory.persist(persist, |base| self.prefix_of(base));
-                    me.pending.push_back(Pending {
+                    let links = self.memory.persist(persist, |base| ledger.prefix_of(base));
+                    self.pending.push_back(Pending {
                         id: persist.id,
                         hard: persist.hard,
                         base: persist.base.as_ref().map(|base| base.position),
@@ -207,101 +253,59 @@ impl Facts {
                         links,
                     });
                 }
-                Effect::InstallSnapshot { base } => me.state = me.state.max(base.position.index),
+                Effect::InstallSnapshot { base } => self.state = self.state.max(base.position.index),
                 _ => {}
             }
         }
-    }
-
-    fn commit(&mut self, me: &NodeFacts) {
-        let (commit, last) = (me.now.commit, self.commit_max());
-        let shared = commit.min(last);
-        let ours = me.memory.prefix_at(shared);
-        let theirs = self.committed.get(shared).map(|committed| committed.link);
-        if let (Some(ours), Some(theirs)) = (ours, theirs)
-            && ours != theirs.prefix
-        {
-            let term = me.memory.term_at(shared).unwrap_or_default();
-            self.conflict = Some(Conflict { index: shared, ours: term, committed: theirs.term });
-            return;
-        }
-        if commit <= last {
-            return;
-        }
-        if me.memory.base().index > last {
-            self.committed.restart_at(me.memory.base().index.next());
-        }
-        while self.commit_max() < commit {
-            let Some(link) = me.memory.link(self.commit_max().next()) else { break };
-            self.committed.push(Committed { link: *link, in_term: me.now.term });
-        }
-        match self.reach.last_mut() {
-            Some((term, index)) if *term >= me.now.term => *index = commit,
-            _ => self.reach.push((me.now.term, commit)),
-        }
-        if commit.0 / FORGET_EVERY != last.0 / FORGET_EVERY {
-            self.forget();
+        if self.now.commit > self.before.commit {
+            ledger.commit(self);
         }
     }
 
-    /// Forgets what every log has compacted.
-    fn forget(&mut self) {
-        let lowest = self.nodes.values().map(|node| node.durable.base().index).min();
-        self.committed.forget_below(lowest.unwrap_or_default());
-        let terms = self.reach.len().saturating_sub(FORGET_EVERY as usize);
-        self.reach.drain(..terms);
-    }
-
-    fn open(&mut self, me: &mut NodeFacts, raft: &Raft, applied: Position) {
+    fn open(&mut self, raft: &Raft, applied: Position, ledger: &mut Ledger) {
         let log = raft.log();
         let base = log.base();
-        let known = (me.durable.term_at(base.index) == Some(base.term))
-            .then(|| me.durable.prefix_at(base.index))
-            .flatten()
-            .unwrap_or_else(|| if base.index.0 == 0 { 0 } else { self.prefix_of(base) });
-        let mut opened = Chain::new(base, known);
+        let known = self.durable.prefix_at(base.index).filter(|_| {
+            self.durable.term_at(base.index) == Some(base.term) // and not of another log
+        });
+        let prefix = known.unwrap_or_else(|| ledger.prefix_of(base));
+        let mut opened = Chain::new(base, prefix);
         for entry in log.range(log.first_index(), log.last().index) {
             opened.push(entry);
         }
-        if me.incarnation > 0 {
-            me.reopened = Some(self.reopened(me, raft.hard(), &opened, applied));
-        }
-        me.incarnation += 1;
-        me.memory = opened.clone();
-        me.durable = opened;
-        me.durable_hard = raft.hard();
-        me.pending.clear();
-        me.state = applied.index;
-        me.before = Face::default();
-        me.now = Face::of(raft);
-        if me.now.commit.0 > 0 {
-            self.commit(me);
+        self.reopened = (self.incarnation > 0).then(|| self.reopened(raft.hard(), &opened, applied, ledger));
+        self.incarnation += 1;
+        self.memory = opened.clone();
+        self.durable = opened;
+        self.durable_hard = raft.hard();
+        self.pending.clear();
+        self.state = applied.index;
+        self.before = Face::default();
+        self.now = Face::of(raft);
+        if self.now.commit.0 > 0 {
+            ledger.commit(self);
         }
     }
 
     /// A crash keeps the writes that completed and any first part of those under way.
-    fn reopened(&self, me: &NodeFacts, hard: HardState, opened: &Chain, applied: Position) -> Reopened {
-        let mut disk = me.durable.clone();
-        let mut writes = me.pending.iter();
-        let mut disk_hard = me.durable_hard;
+    fn reopened(&self, hard: HardState, opened: &Chain, applied: Position, ledger: &Ledger) -> Reopened {
+        let mut disk = self.durable.clone();
+        let mut writes = self.pending.iter();
+        let mut disk_hard = self.durable_hard;
         let (mut hard_kept, mut log_kept) = (false, false);
         loop {
             // A state that came by snapshot may be of a later term than the hard state.
             let raised = HardState { term: opened.last().term, vote: None };
             hard_kept |= hard == disk_hard || (raised.term > disk_hard.term && hard == raised);
-            let reset = disk.term_at(applied.index) != Some(applied.term) || disk.last().index < applied.index;
+            let reset =
+                disk.term_at(applied.index) != Some(applied.term) || disk.last().index < applied.index;
             let empty = opened.base() == applied && opened.last() == applied;
             log_kept |= *opened == disk || (reset && empty);
             let Some(write) = writes.next() else { break };
-            disk.write(write.base, write.truncate, &write.links, |base| self.prefix_of(base));
+            disk.write(write.base, write.truncate, &write.links, |base| ledger.prefix_of(base));
             disk_hard = write.hard;
         }
-        Reopened {
-            hard_kept,
-            log_kept,
-            hard_durable: me.durable_hard,
-            last_durable: me.durable.last(),
-        }
+        Reopened { hard_kept, log_kept, hard_durable: self.durable_hard, last_durable: self.durable.last() }
     }
 }
 

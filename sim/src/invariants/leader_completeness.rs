@@ -14,8 +14,14 @@ pub struct LeaderCompleteness {
 }
 
 impl LeaderCompleteness {
-    fn judge(&mut self, step: &Step<'_>, leader: NodeId, log: &NodeFacts, index: Index) -> Result<(), Violation> {
-        let Some(committed) = step.facts.committed.get(index) else { return Ok(()) };
+    fn judge(
+        &mut self,
+        step: &Step<'_>,
+        leader: NodeId,
+        log: &NodeFacts,
+        index: Index,
+    ) -> Result<(), Violation> {
+        let Some(committed) = step.facts.ledger.committed.get(index) else { return Ok(()) };
         if index < log.memory.base().index {
             return Ok(());
         }
@@ -42,13 +48,13 @@ impl Invariant for LeaderCompleteness {
             return Ok(());
         }
         if me.now.leads && !me.led_throughout() {
-            let index = step.facts.committed_before_term(me.now.term);
+            let index = step.facts.ledger.committed_before_term(me.now.term);
             self.judge(step, step.node, me, index)?;
         }
-        if step.facts.commit_max() > step.facts.committed_before {
+        if step.facts.ledger.commit_max() > step.facts.ledger.before {
             for (node, log) in &step.facts.nodes {
                 if log.now.leads && log.now.term > me.now.term {
-                    self.judge(step, *node, log, step.facts.commit_max())?;
+                    self.judge(step, *node, log, step.facts.ledger.commit_max())?;
                 }
             }
         }

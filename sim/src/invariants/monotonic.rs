@@ -61,7 +61,8 @@ impl Invariant for Monotonic {
                     return Err(step.violation(ID, "the term went back over a restart", message));
                 }
                 if applied.index < durable.1 {
-                    let message = format!("came back with the state at {}, {} was durable", applied.index, durable.1);
+                    let message =
+                        format!("came back with the state at {}, {} was durable", applied.index, durable.1);
                     return Err(step.violation(ID, "the state went back over a restart", message));
                 }
             }

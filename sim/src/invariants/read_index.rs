@@ -33,7 +33,7 @@ impl Invariant for ReadIndex {
             _ => return Ok(()),
         };
         if let Input::Read(id) = input {
-            self.reads.insert((node, *id), step.facts.committed_before);
+            self.reads.insert((node, *id), step.facts.ledger.before);
         }
         for effect in effects {
             match effect {
@@ -44,7 +44,8 @@ impl Invariant for ReadIndex {
                     };
                     self.judged += 1;
                     if *index < committed {
-                        let message = format!("reads at {index}, {committed} was committed when the read came");
+                        let message =
+                            format!("reads at {index}, {committed} was committed when the read came");
                         return Err(step.violation(ID, "a stale read", message));
                     }
                 }

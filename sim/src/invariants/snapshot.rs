@@ -15,11 +15,11 @@ pub struct Snapshot {
 
 impl Snapshot {
     fn committed(&mut self, step: &Step<'_>, position: Position, what: &str) -> Result<(), Violation> {
-        if position.index.0 == 0 || step.facts.committed.is_below(position.index) {
+        if position.index.0 == 0 || step.facts.ledger.committed.is_below(position.index) {
             return Ok(());
         }
         self.judged += 1;
-        let committed = step.facts.committed.get(position.index).map(|committed| committed.link.term);
+        let committed = step.facts.ledger.committed.get(position.index).map(|committed| committed.link.term);
         if committed == Some(position.term) {
             return Ok(());
         }

@@ -26,7 +26,8 @@ impl StateMachineSafety {
         if let Some(known) = self.states.get(index) {
             self.judged += 1;
             if *known != hash {
-                let message = format!("its state at {index} has hash {hash:016x}, elsewhere it is {known:016x}");
+                let message =
+                    format!("its state at {index} has hash {hash:016x}, elsewhere it is {known:016x}");
                 return Err(step.violation(ID, "two states at one index differ", message));
             }
         } else if index == self.states.last().next() {
@@ -60,7 +61,7 @@ impl Invariant for StateMachineSafety {
                     return Err(step.violation(ID, "entries applied out of order", message));
                 }
                 *last = entry.index;
-                match step.facts.committed.get(entry.index) {
+                match step.facts.ledger.committed.get(entry.index) {
                     Some(committed) if committed.link.entry == hash_entry(entry) => self.judged += 1,
                     Some(committed) => {
                         let message = format!(
@@ -69,7 +70,7 @@ impl Invariant for StateMachineSafety {
                         );
                         return Err(step.violation(ID, "two nodes applied different entries", message));
                     }
-                    None if step.facts.committed.is_below(entry.index) => {}
+                    None if step.facts.ledger.committed.is_below(entry.index) => {}
                     None => {
                         let message = format!("applies entry {}, which nobody has committed", entry.index);
                         return Err(step.violation(ID, "an uncommitted entry was applied", message));
@@ -83,7 +84,7 @@ impl Invariant for StateMachineSafety {
             }
             Kind::Flushed { .. } => {}
         }
-        if let Some(conflict) = step.facts.conflict {
+        if let Some(conflict) = step.facts.ledger.conflict {
             let message = format!(
                 "commits entry {} of term {}; the one committed there has term {}",
                 conflict.index, conflict.ours, conflict.committed

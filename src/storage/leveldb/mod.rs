@@ -11,6 +11,9 @@
 //! log's end, cannot be told from a write that the machine never finished, and is cut off with a warning. Tables are
 //! mapped into memory, so a device that fails to deliver a table's page ends the process with SIGBUS: a failure to
 //! read stops the node, though not with a sentence.
+//!
+//! What we assume of the file system: within one directory, names change in order. LevelDB switches CURRENT to a new
+//! MANIFEST and deletes the old one without a sync between; file systems with a journal keep that order.
 
 mod error;
 mod files;

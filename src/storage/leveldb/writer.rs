@@ -122,7 +122,10 @@ impl Writer {
         let queue = Arc::new(Queue::default());
         let worker = Worker { database, directory: directory.to_path_buf(), newest, failed: None };
         let closer = CloseOnExit(queue.clone());
-        let run = move || worker.run(&closer.0);
+        let run = move || {
+            let closer = closer;
+            worker.run(&closer.0);
+        };
         let thread = thread::Builder::new().name("leveldb-write".to_string()).spawn(run);
         let thread =
             thread.map_err(|error| from_io("starting the thread that writes to", directory, &error))?;
