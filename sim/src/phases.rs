@@ -46,8 +46,9 @@ pub(crate) async fn drive(
             None => std::future::pending().await,
         }
     };
-    let cut = std::pin::pin!(select(std::pin::pin!(watcher.violated()), std::pin::pin!(until)));
-    match select(std::pin::pin!(phases(world)), cut).await {
+    let (violated, until) = (std::pin::pin!(watcher.violated()), std::pin::pin!(until));
+    let all = std::pin::pin!(phases(world));
+    match select(all, select(violated, until)).await {
         Either::Left((leader_after, _)) => Ended { is_complete: true, leader_after },
         Either::Right(_) => Ended { is_complete: false, leader_after: None },
     }

@@ -113,7 +113,7 @@ async fn worker(work: Arc<Work>) {
         let Some(operation) = pop(&work.safety) else { break };
         madsim::time::sleep(Duration::from_millis(operation.think_ms)).await;
         if work.phases.now() == Phase::Safety {
-            work.once(&operation).await;
+            let _ = work.once(&operation).await;
         }
     }
     work.phases.reached(Phase::Liveness).await;
