@@ -48,12 +48,15 @@ enum Command {
         #[arg(key)]
         count: Option<usize>,
     },
-    /// Messages under way arrive; those that come of it wait for the next command.
+    /// Messages under way arrive, without the first `skip` and at most `count` of them; those that come of it wait
+    /// for the next command.
     Deliver {
         #[arg(key)]
         from: Option<u64>,
         #[arg(key)]
         to: Option<u64>,
+        #[arg(key, optional)]
+        skip: usize,
         #[arg(key)]
         count: Option<usize>,
     },
@@ -63,6 +66,8 @@ enum Command {
         from: Option<u64>,
         #[arg(key)]
         to: Option<u64>,
+        #[arg(key, optional)]
+        skip: usize,
         #[arg(key)]
         count: Option<usize>,
     },
@@ -72,6 +77,8 @@ enum Command {
         from: Option<u64>,
         #[arg(key)]
         to: Option<u64>,
+        #[arg(key, optional)]
+        skip: usize,
         #[arg(key)]
         count: Option<usize>,
     },
@@ -121,9 +128,13 @@ impl goldenscript::Runner for Runner {
             Command::Propose { node, ref commands } => cluster.propose(node, commands)?,
             Command::Read { node, id } => cluster.read(node, id)?,
             Command::Persist { node, count } => cluster.persist(node, count)?,
-            Command::Deliver { from, to, count } => cluster.deliver(Pick { from, to, count }, false)?,
-            Command::Duplicate { from, to, count } => cluster.deliver(Pick { from, to, count }, true)?,
-            Command::Lose { from, to, count } => cluster.lose(Pick { from, to, count }),
+            Command::Deliver { from, to, skip, count } => {
+                cluster.deliver(Pick { from, to, skip, count }, false)?
+            }
+            Command::Duplicate { from, to, skip, count } => {
+                cluster.deliver(Pick { from, to, skip, count }, true)?
+            }
+            Command::Lose { from, to, skip, count } => cluster.lose(Pick { from, to, skip, count }),
             Command::Settle => cluster.settle()?,
             Command::Network => cluster.network(),
             Command::Partition(ref nodes) => cluster.partition(nodes),
@@ -161,6 +172,7 @@ scripts! {
     election_stale_term
     election_split_vote
     election_prevote_partition
+    election_vote_ignored
     election_check_quorum
     election_stuck_high_term
     persist_vote_before_reply
@@ -177,6 +189,7 @@ scripts! {
     snapshot_install
     snapshot_stale_refused
     snapshot_tail_kept
+    snapshot_tail_dropped
     snapshot_crash_before_reset
     read_waits_for_own_term
     read_batches_rounds

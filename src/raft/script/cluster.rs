@@ -32,6 +32,7 @@ pub struct Shape {
 pub struct Pick {
     pub from: Option<u64>,
     pub to: Option<u64>,
+    pub skip: usize,
     pub count: Option<usize>,
 }
 
@@ -130,7 +131,7 @@ impl Cluster {
     }
 
     fn tell(&mut self, line: &str) {
-        writeln!(self.story, "{line}").expect("a string takes every line");
+        writeln!(self.story, "{}", line.trim_end()).expect("a string takes every line");
     }
 
     fn node(&mut self, node: u64) -> Result<&mut Node, Box<dyn Error>> {
@@ -227,9 +228,11 @@ impl Cluster {
     }
 
     fn take(&mut self, pick: Pick, keep: bool) -> Vec<Packet> {
-        let (mut taken, mut left) = (Vec::new(), VecDeque::new());
+        let (mut taken, mut left, mut seen) = (Vec::new(), VecDeque::new(), 0);
         for packet in std::mem::take(&mut self.packets) {
-            if pick.has(&packet) && pick.count.is_none_or(|count| taken.len() < count) {
+            let matches = pick.has(&packet);
+            seen += usize::from(matches);
+            if matches && seen > pick.skip && pick.count.is_none_or(|count| taken.len() < count) {
                 taken.push(packet.clone());
                 if keep {
                     left.push_back(packet);
