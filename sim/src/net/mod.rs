@@ -13,7 +13,10 @@
 //!   loss is silence, until each peer gives up after a drawn time. What a node sent before its end still arrives.
 //! - A party that is paused neither sends nor receives; what is sent to it waits.
 //!
-//! Call the network *before* madsim's `kill`. Limits: madsim lets a peer notice the end of a connection at once while a
+//! Call the network *before* madsim's `kill`. At the end of a run kill every node and let a moment pass: what waits in
+//! a run that just stops is never dropped, here as in madsim itself.
+//!
+//! Limits: madsim lets a peer notice the end of a connection at once while a
 //! call is still being opened (the few milliseconds before the token passes), and drops a killed client's reply stream
 //! on the server at once; neither is a stream that passes this hook yet or still.
 //!
