@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use eraft::replica::link::{Channel, Route};
+use eraft::replica::link::{Channel, Hook, Route};
 use eraft_sim::net::{MessageEvent, Outcome, Partition, SimNet};
 use eraft_sim::timing::Spread;
-use futures_util::{StreamExt, future};
+use futures_util::{StreamExt, future, stream};
 use madsim::time::sleep;
 
 use super::support::*;
@@ -207,4 +207,34 @@ fn no_link_moves_the_draws_of_another() {
     let alone = fates(chaos(3, 0));
     assert!(!alone.is_empty());
     assert_eq!(alone, fates(chaos(3, 100)));
+}
+
+/// One message through a stream of its own, as a unary call carries it: the first item of the wrapped stream is all
+/// that travels.
+async fn call(net: &SimNet) -> Option<Result<bytes::Bytes, String>> {
+    let way = route(CLIENT, B, Channel::Client);
+    let token = net.outbound(way, stream::iter([Ok(frame(9))]).boxed()).next().await.expect("a token");
+    net.inbound(way, stream::iter([token]).boxed()).next().await
+}
+
+#[test]
+fn a_unary_call_passes_is_lost_or_meets_a_cut() {
+    run(22, with_link(|link| link.loss = 0.3), |net| async move {
+        let mut lost = 0;
+        for _ in 0..200 {
+            let began = elapsed();
+            match call(&net).await.expect("a stream of one message") {
+                Ok(message) => assert_eq!((message, (elapsed() - began).as_millis()), (frame(9), 5)),
+                Err(_) => {
+                    lost += 1;
+                    assert!(elapsed() - began >= millis(4_000), "a loss is told");
+                }
+            }
+        }
+        assert!((40..80).contains(&lost), "{lost} of 200 calls are lost");
+        assert_eq!(net.counters().lost, lost);
+        net.partition("p", Partition::Isolate(CLIENT));
+        assert!(call(&net).await.expect("breaks").is_err());
+        assert_eq!((net.counters().cut, net.in_flight(), net.streams_of(CLIENT)), (1, 0, 0));
+    });
 }
