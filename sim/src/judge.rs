@@ -13,7 +13,7 @@ use crate::runner::{Internal, RunOptions};
 use crate::world::Remains;
 
 /// Steps of the linearizability search per key. A run has some thousand operations; what needs more is undecided.
-const CHECK_STEPS_MAX: u64 = 5_000_000;
+const CHECK_STEPS_MAX: u64 = 50_000_000;
 /// Memory of that search.
 const CHECK_MEMORY_BYTES_MAX: usize = 512 << 20;
 /// Lines of evidence in a violation's message.
@@ -156,8 +156,11 @@ fn durable(history: &[u8]) -> Result<(u64, Option<Violation>), Internal> {
     // By key: appended pieces that must be there, and how many overwriting operations are open or unknown.
     let mut pieces: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut overwriting: BTreeMap<String, u64> = BTreeMap::new();
-    // Pieces that each read, by process, must show: those acknowledged before it was invoked.
-    let mut due: BTreeMap<u64, usize> = BTreeMap::new();
+    // How many overwriting operations of a key were ever begun.
+    let mut begun: BTreeMap<String, u64> = BTreeMap::new();
+    // What held when a process asked: pieces acknowledged, overwriting operations open and begun.
+    let mut at_invoke: BTreeMap<u64, (usize, u64, u64)> = BTreeMap::new();
+    let count = |counts: &BTreeMap<String, u64>, key: &str| counts.get(key).copied().unwrap_or(0);
     let mut judged = 0;
     let overwrites = |f: &str| matches!(f, "put" | "delete" | "cas");
     for line in history.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).skip(1) {
@@ -168,21 +171,26 @@ fn durable(history: &[u8]) -> Result<(u64, Option<Violation>), Internal> {
             if overwrites(&line.f) {
                 pieces.remove(&line.key);
                 *overwriting.entry(line.key.clone()).or_default() += 1;
+                *begun.entry(line.key.clone()).or_default() += 1;
             }
-            due.insert(process, pieces.get(&line.key).map_or(0, Vec::len));
+            let due = pieces.get(&line.key).map_or(0, Vec::len);
+            at_invoke.insert(process, (due, count(&overwriting, &line.key), count(&begun, &line.key)));
             open.insert(process, line);
             continue;
         }
         let Some(asked) = open.remove(&process) else { continue };
+        let (due, open_at_invoke, begun_at_invoke) = at_invoke.remove(&process).unwrap_or_default();
         let is_ok = line.kind == "ok";
         if overwrites(&asked.f) && line.kind != "info" {
             // Pieces appended while it was open may come before it.
             pieces.remove(&asked.key);
             *overwriting.entry(asked.key.clone()).or_default() -= 1;
         }
+        // Nothing that overwrites was open at any time of this operation.
+        let is_alone = open_at_invoke == 0 && begun_at_invoke == count(&begun, &asked.key);
         if asked.f == "append"
             && is_ok
-            && overwriting.get(&asked.key).copied().unwrap_or(0) == 0
+            && is_alone
             && let Some(piece) = asked.value.as_str()
         {
             pieces.entry(asked.key.clone()).or_default().push(piece.to_owned());
@@ -190,9 +198,7 @@ fn durable(history: &[u8]) -> Result<(u64, Option<Violation>), Internal> {
         if asked.f == "get" && is_ok {
             let read = line.value.as_str().unwrap_or_default();
             let known = pieces.get(&asked.key).map(Vec::as_slice).unwrap_or_default();
-            // An overwriting operation since the invocation has emptied the list: then nothing is due.
-            let due = due.get(&process).copied().unwrap_or(0).min(known.len());
-            if due == 0 || overwriting.get(&asked.key).copied().unwrap_or(0) > 0 {
+            if due == 0 || !is_alone {
                 continue;
             }
             judged += 1;
@@ -239,9 +245,12 @@ mod tests {
             r#"{"process":2,"type":"invoke","f":"delete","key":"k1","time":2}"#,
             r#"{"process":2,"type":"info","f":"delete","error":"no answer","time":3}"#,
         ];
+        let deletes = [delete[0], r#"{"process":2,"type":"ok","f":"delete","deleted":true,"time":2}"#];
         for lines in [
             [APPEND, delete, READS_NOTHING].concat(),
             [delete, APPEND, READS_NOTHING].concat(),
+            // The deletion begins and ends inside of the append.
+            [&APPEND[..1], &deletes, &APPEND[1..], &READS_NOTHING].concat(),
             // The read was invoked before the append was acknowledged.
             vec![READS_NOTHING[0], APPEND[0], APPEND[1], READS_NOTHING[1]],
         ] {

@@ -117,7 +117,8 @@ fn heal(world: &World) -> Vec<NodeId> {
             _ => {
                 world.start(id);
                 let election_ms = world.plan.configuration.cluster.election_timeout_ms;
-                let latency = Spread::millis(election_ms / 8, election_ms / 2, election_ms * 2);
+                // Slow, but not so slow that a group led by it could not work.
+                let latency = Spread::millis(election_ms / 16, election_ms / 8, election_ms / 2);
                 let slow = LinkConfig { latency, ..world.quiet_link() };
                 for (from, to) in world.pairs(&[Party::Node(id)]) {
                     world.net.set_link(from, to, Some(slow));

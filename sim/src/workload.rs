@@ -69,8 +69,10 @@ impl Phases {
 pub struct Work {
     /// Its number, from 1.
     pub number: u64,
-    /// The client.
+    /// The client while faults happen.
     pub client: Client,
+    /// The client after that: with a deadline that is a matter of liveness, so that it does not ask over and over.
+    pub patient: Client,
     /// What it does while faults happen.
     pub safety: Mutex<VecDeque<Operation>>,
     /// What it does after that.
@@ -134,7 +136,7 @@ impl Work {
         loop {
             let Err(why) = self.once(operation).await else { return };
             let waited = self.time.elapsed() - begun;
-            if waited > self.acknowledge {
+            if waited >= self.acknowledge {
                 let message = format!(
                     "c{}: `{}` was not acknowledged within {} ms after the faults had stopped: {why}",
                     self.number,
@@ -160,7 +162,8 @@ impl Work {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let node = format!("c{}", self.number);
         self.watcher.note(&node, "client.invoke", &format!("{} k{}", asked.name(), operation.key));
-        let outcome = self.client.execute(asked.clone()).await;
+        let client = if self.phases.now() == Phase::Safety { &self.client } else { &self.patient };
+        let outcome = client.execute(asked.clone()).await;
         self.remember(operation.key, &asked, &outcome);
         let (word, result) = match outcome {
             Outcome::Ok(_) => ("ok", Ok(())),

@@ -45,23 +45,26 @@ impl World {
     /// Inside the client's node: its connections are tasks of that node.
     fn work(&self, number: u64, options: ClientOptions) -> Arc<Work> {
         let workload = &self.plan.configuration.workload;
-        let surroundings = Surroundings {
-            link: self.net.link(),
-            clock: Clock::default(),
-            draws: Draws::new(self.seed, &format!("client {number}")),
+        let client = |domain: &str, options: ClientOptions| {
+            let draws = Draws::new(self.seed, &format!("{domain} {number}"));
+            let surroundings = Surroundings { link: self.net.link(), clock: Clock::default(), draws };
+            Client::new(options, surroundings, Some(self.history.clone()))
         };
+        let acknowledge_ms = self.plan.configuration.phases.acknowledge_ms;
+        let patient = ClientOptions { deadline_ms: acknowledge_ms, attempt_ms: ATTEMPT_MS_MAX, ..options.clone() };
         let own = |lists: &[Vec<crate::schedule::Operation>]| {
             let list = usize::try_from(number - 1).ok().and_then(|place| lists.get(place));
             Mutex::new(list.cloned().unwrap_or_default().into())
         };
         Arc::new(Work {
             number,
-            client: Client::new(options, surroundings, Some(self.history.clone())),
+            client: client("client", options),
+            patient: client("patient client", patient),
             safety: own(&self.plan.operations),
             liveness: own(&self.plan.liveness_operations),
             final_keys: (0..workload.keys).filter(|key| key % workload.clients == number - 1).collect(),
             value_bytes: usize::try_from(workload.value_bytes).unwrap_or(usize::MAX),
-            acknowledge: Duration::from_millis(self.plan.configuration.phases.acknowledge_ms),
+            acknowledge: Duration::from_millis(acknowledge_ms),
             phases: self.phases.clone(),
             watcher: self.watcher.clone(),
             begun: self.begun.clone(),
