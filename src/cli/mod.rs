@@ -3,6 +3,7 @@
 //! A contract that scripts rely on: exit codes (`failure.rs`), the fields of JSON output, one line on standard
 //! error for a failure, and `ERAFT_<FLAG>` in the environment for every flag.
 
+mod bench;
 mod client;
 mod data;
 mod failure;
@@ -107,6 +108,23 @@ A key that does not exist is exit code 1; an empty value prints nothing and is e
   eraft cas page OLD --file new.html"
     )]
     Cas(data::Cas),
+    /// Measure throughput and latency.
+    #[command(after_help = "Examples:
+  eraft bench --clients 50 --seconds 10
+  eraft bench --mix get=90,put=10 --zipf 0.99 --keys 100000 --value-bytes 1KiB
+  eraft bench --clients 5 --keys 5 --history run.jsonl && eraft-check run.jsonl
+
+Ctrl-C ends it early and reports what was measured. Exit code 3 or 4 if no operation was answered.")]
+    Bench(bench::Bench),
+    /// Print a script that completes commands and flags in a shell.
+    #[command(after_help = "Examples:
+  eraft completion bash > /etc/bash_completion.d/eraft
+  eraft completion zsh > ~/.zfunc/_eraft
+  eraft completion fish > ~/.config/fish/completions/eraft.fish")]
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Runs the command line of this process.
@@ -141,6 +159,12 @@ async fn execute(command: Command, output: Output) -> Result<(), Failure> {
         Command::Append(append) => append.append(output).await,
         Command::Delete(delete) => delete.run(output).await,
         Command::Cas(cas) => cas.run(output).await,
+        Command::Bench(bench) => bench.run(output).await,
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "eraft", &mut script);
+            output.bytes(&script)
+        }
     }
 }
 
