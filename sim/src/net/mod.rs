@@ -5,7 +5,7 @@
 //! each message, or holds it while a party is paused. A full wire is back-pressure: the sender's stream is not polled.
 //!
 //! - [`Channel::Peer`] and [`Channel::Client`] streams lose what meets a cut, also what was in flight when it came,
-//!   and go on when it heals. Their first message is a handshake: it is not lost, doubled or overtaken, and if a cut
+//!   and go on when it heals. Client messages are never doubled. Their first message is a handshake: it is not lost, doubled or overtaken, and if a cut
 //!   takes it the stream breaks.
 //! - [`Channel::Snapshot`] streams are sequences: never lost, doubled or reordered. A cut holds them, and breaks them
 //!   if it lasts.
