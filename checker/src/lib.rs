@@ -73,10 +73,12 @@
 //!   other is dropped. That is so if it has free whatever non-read is not the same in both, for a free operation can be
 //!   placed where the other places it and dropped where the other has none left to place; and has placed every read that
 //!   the other has placed, for a read that is placed already is left out where the other places it.
-//! - **Twins.** Of two open operations with equal request and answer, the one that returns first is placed first: if it
+//! - **Twins.** Of two open operations with equal request and answer, or two blind writes that lead to the same state, the
+//!   one that returns first is placed first: if it
 //!   comes later in a linearization, exchange the two; it comes earlier than before, but both are open, and the other later
 //!   than before, but before the return of the first and so before its own. If the linearization drops the first one, then
-//!   it was free, and the second can be dropped in its stead if it is free too, or is a blind write and so becomes free.
+//!   it was free. Either the outcomes of both are unknown, and the second can be dropped in its stead; or both are blind
+//!   writes, and placing the first makes the second free.
 //! - **Focus.** [`Model::focus`] merges states that no operation of the part can ever tell apart. For the store these are
 //!   the values that are not a prefix of anything that is read or compared with; see [`models::kv`].
 //!

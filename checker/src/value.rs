@@ -40,7 +40,7 @@ impl From<&str> for Value {
     }
 }
 
-/// Prints the JSON form, cut after the first [`SHOWN_BYTES_MAX`] bytes.
+/// Prints the JSON form, cut if it is long.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.as_bytes();

@@ -105,17 +105,18 @@ fn json_is_a_line_for_each_file() {
     let output = Files::new().run(&["-o", "json", "legal", "stale"]);
     let mut lines = stdout(&output).lines().map(|line| {
         let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(value["seconds"].take().is_f64());
+        // These depend on the machine and on the engine.
+        assert!(value["seconds"].take().is_f64() && value["steps"].take().is_u64());
         value
     });
     let legal = serde_json::json!({
         "file": "legal", "verdict": "linearizable", "operations": 2, "unknown": 0, "failed": 0, "partitions": 1,
-        "steps": 3, "core": [], "reason": null, "seconds": null,
+        "steps": null, "core": [], "reason": null, "seconds": null,
     });
     assert_eq!(lines.next(), Some(legal));
     let stale = serde_json::json!({
         "file": "stale", "verdict": "violation", "operations": 4, "unknown": 1, "failed": 0, "partitions": 1,
-        "steps": 9, "partition": "\"a\"", "prefix": 2, "states": ["\"2\""],
+        "steps": null, "partition": "\"a\"", "prefix": 2, "states": ["\"2\""],
         "core": [
             {"role": "unplaceable", "process": 2, "operation": "get \"a\" -> \"1\"", "invoked_line": 7, "returned_line": 8},
             {"role": "before", "process": 1, "operation": "put \"a\" \"2\" -> ok", "invoked_line": 4, "returned_line": 6},

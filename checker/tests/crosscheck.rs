@@ -10,6 +10,7 @@ use eraft_checker::models::kv::{Kv, KvOp, KvRet, KvState};
 use eraft_checker::{Class, Model, Options, Value, Verdict, check, linearize};
 use stateright::semantics::SequentialSpec;
 
+/// Unless `ERAFT_CROSSCHECK` asks for more.
 const SMALL_HISTORIES: u64 = 8_000;
 const LARGER_HISTORIES: u64 = 1_500;
 
@@ -77,7 +78,8 @@ fn sample(seed: u64, shape: impl FnOnce(&mut Rng) -> Shape) -> KvHistory {
 fn equal_to_brute_force_and_to_stateright() {
     // Verdicts, of all histories and of those with unknown outcomes: [illegal, legal].
     let (mut seen, mut seen_unknown) = ([0; 2], [0; 2]);
-    for seed in 0..SMALL_HISTORIES {
+    let asked = std::env::var("ERAFT_CROSSCHECK").ok().and_then(|count| count.parse().ok());
+    for seed in 0..asked.unwrap_or(SMALL_HISTORIES).max(SMALL_HISTORIES) {
         let history = sample(seed, Shape::small);
         let expected = brute_force(&history);
         assert_eq!(stateright(&history), expected, "the oracles differ, seed {seed}: {history:#?}");

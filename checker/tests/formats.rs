@@ -172,8 +172,11 @@ fn other_formats_refuse_what_they_do_not_understand() {
     }
 }
 
+/// Process, request, answer, and the ranks of the events.
+type Content = (u64, KvOp, Option<KvRet>, usize, Option<usize>);
+
 /// What a history says, without the places in the file.
-fn content(history: &KvHistory) -> Vec<(u64, KvOp, Option<KvRet>, usize, Option<usize>)> {
+fn content(history: &KvHistory) -> Vec<Content> {
     let mut events: Vec<usize> = history.operations.iter().map(|operation| operation.invoked.event).collect();
     events.extend(history.operations.iter().filter_map(|operation| operation.returned()).map(|at| at.event));
     events.sort_unstable();

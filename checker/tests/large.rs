@@ -71,6 +71,11 @@ fn many_clients_on_one_key() {
 }
 
 #[test]
+fn more_open_operations_than_bits_in_a_word() {
+    decide_all("wide", &Shape { operations: 1_000, keys: 1, unknown: 150, appends: 0, ..STANDARD });
+}
+
+#[test]
 fn values_that_repeat_are_decided_too() {
     for seed in 0..SEEDS {
         let shape = Shape { values: 4, appends: 0, keys: 5, unknown: 40, ..STANDARD };

@@ -41,7 +41,8 @@ pub(crate) fn judge(
     let mut violation = seen.violation;
     let checks = &request.plan.configuration.checks;
     let checks = |oracle: &str| checks.iter().any(|check| check == oracle);
-    for oracle in ["sim.panic", "sim.no_lost_wakeup", "sim.exit"].into_iter().filter(|oracle| checks(oracle)) {
+    for oracle in ["sim.panic", "sim.no_lost_wakeup", "sim.exit"].into_iter().filter(|oracle| checks(oracle))
+    {
         judged.insert(oracle.to_owned(), 1);
     }
     if violation.is_none() && is_complete {
@@ -65,7 +66,8 @@ pub(crate) fn judge(
         if !missing.is_empty() {
             verdict = Verdict::Vacuous;
             let message = format!("never delivered or never judged: {}", missing.join(", "));
-            violation = Some(Violation { fingerprint: message.clone(), message, oracle: "vacuous".to_owned() });
+            violation =
+                Some(Violation { fingerprint: message.clone(), message, oracle: "vacuous".to_owned() });
         }
     }
     let digest: &Digest = &seen.digest;
@@ -122,7 +124,10 @@ fn linearizable(history: &[u8]) -> Result<(u64, Option<(Verdict, Violation)>), I
         Linearizable::Undecided => {
             let message = report.reason.clone().unwrap_or(partition);
             let fingerprint = "kv.linearizable: undecided".to_owned();
-            Some((Verdict::Undecided, Violation { oracle: "kv.linearizable".to_owned(), fingerprint, message }))
+            Some((
+                Verdict::Undecided,
+                Violation { oracle: "kv.linearizable".to_owned(), fingerprint, message },
+            ))
         }
         Linearizable::Violation => {
             let evidence: Vec<String> =
@@ -203,7 +208,8 @@ fn durable(history: &[u8]) -> Result<(u64, Option<Violation>), Internal> {
             }
             judged += 1;
             if let Some(lost) = known[..due].iter().find(|piece| !read.contains(piece.as_str())) {
-                let message = format!("{}: the acknowledged append of `{lost}` is not in `{read}`", asked.key);
+                let message =
+                    format!("{}: the acknowledged append of `{lost}` is not in `{read}`", asked.key);
                 let fingerprint = "kv.durability: lost append".to_owned();
                 let oracle = "kv.durability".to_owned();
                 return Ok((judged, Some(Violation { oracle, fingerprint, message })));

@@ -64,8 +64,12 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
     });
     let configuration = world.plan.configuration.clone();
     let clients = world.start_clients();
-    let faults: Vec<_> =
-        world.plan.faults.iter().map(|fault| madsim::task::spawn(world.clone().fault(fault.clone()))).collect();
+    let faults: Vec<_> = world
+        .plan
+        .faults
+        .iter()
+        .map(|fault| madsim::task::spawn(world.clone().fault(fault.clone())))
+        .collect();
     sleep(Duration::from_millis(configuration.phases.safety_ms)).await;
 
     faults.iter().for_each(|fault| fault.abort());
@@ -160,7 +164,8 @@ async fn leader(world: &World, healthy: &[NodeId]) -> Option<Duration> {
 /// Does one node lead, and do all healthy ones follow it?
 fn is_led(watcher: &Watcher, healthy: &[NodeId]) -> bool {
     let faces = watcher.faces();
-    let leader = faces.iter().filter(|(_, face)| face.is_up && face.is_leader).max_by_key(|(_, face)| face.term);
+    let leader =
+        faces.iter().filter(|(_, face)| face.is_up && face.is_leader).max_by_key(|(_, face)| face.term);
     let Some((leader, face)) = leader else { return false };
     healthy.iter().all(|id| {
         faces.get(id).is_some_and(|other| {

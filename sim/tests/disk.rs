@@ -377,8 +377,7 @@ fn life(seed: u64) -> Vec<String> {
             let durable = disks.durable(NODE, "log");
             events.lock().expect("one thread").push(format!("{durable:?} {:?}", disks.counters(NODE)));
         }
-        let events = events.lock().expect("one thread").clone();
-        events
+        std::mem::take(&mut *events.lock().expect("one thread"))
     })
 }
 

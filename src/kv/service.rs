@@ -214,6 +214,7 @@ impl Admin for KvService {
         if let Decision::Done(KvAnswer::Status(kv), _) = self.handle.query(KvQuery::Status, true, now).await {
             status.sessions = kv.sessions;
         }
+        status.disk_bytes = self.handle.disk_bytes().await.unwrap_or_default();
         Ok(Response::new(status))
     }
 }

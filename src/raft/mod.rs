@@ -80,6 +80,8 @@ pub mod quorum;
 mod raft;
 mod read;
 mod replication;
+#[cfg(test)]
+mod script;
 mod snapshot;
 mod writes;
 

@@ -185,7 +185,8 @@ impl Raft {
         progress.heartbeat_answered();
         leader.reads.answered(from, round);
         // Behind, and nothing came of what was sent: it may be lost.
-        let stuck = progress.matched < last && !std::mem::take(&mut progress.moved);
+        let moved = std::mem::take(&mut progress.moved);
+        let stuck = progress.matched < last && !moved;
         self.send_append(from, stuck, out);
         self.confirm_reads(out);
     }

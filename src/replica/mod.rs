@@ -33,7 +33,7 @@ use crate::machine::StateMachine;
 use crate::observe::Observer;
 use crate::proto::admin::Status;
 use crate::raft::{Config, Membership};
-use crate::storage::Volume;
+use crate::storage::{StorageError, Volume};
 use driver::{Driver, Event, Opened};
 use timers::Moment;
 
@@ -123,6 +123,11 @@ impl<M: StateMachine> Handle<M> {
         let (reply, status) = oneshot::channel();
         self.events.send(Event::Status { reply }).await.ok()?;
         status.await.ok()
+    }
+
+    /// Bytes that the data directory uses, an estimate.
+    pub async fn disk_bytes(&self) -> Result<u64, StorageError> {
+        self.service.volume.bytes_used().await
     }
 
     /// The gRPC service for the peers.

@@ -250,8 +250,17 @@ pub(crate) fn dial(address: SocketAddr) -> BoxFuture<Result<tonic::transport::Ch
         let endpoint = tonic::transport::Endpoint::new(format!("http://{address}"))
             .map_err(|error| error.to_string())?
             .tcp_nodelay(true);
-        endpoint.connect().await.map_err(|error| error.to_string())
+        endpoint.connect().await.map_err(|error| root_cause(&error))
     })
+}
+
+/// The words of what is at the bottom of `error`: tonic's own are only "transport error".
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// A stream as gRPC takes it; a type with a name, because the compiler loses track of the boxed one.

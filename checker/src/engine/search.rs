@@ -7,7 +7,9 @@
 //! Invariants:
 //! - between events no member of `frontier` dominates another;
 //! - in every configuration, every open read that is legal in its state has been placed;
-//! - `open` holds the open operations that are not reads, equal kinds together and the earliest return first.
+//! - `open` holds the open operations that are not reads, twins together and the earliest return first.
+
+use std::collections::HashMap;
 
 use crate::engine::budget::{Budget, Exhausted};
 use crate::engine::config::{Antichain, Config};
@@ -62,6 +64,8 @@ pub(crate) struct Search<'s, 'a, M: Model, const WORDS: usize> {
     states: States<M>,
     trail: Trail,
     frontier: Vec<Config<WORDS>>,
+    /// For each kind, the first of the kinds that have the same effect.
+    twins: Vec<usize>,
     slot: Vec<usize>,
     vacant: Vec<usize>,
     open: Vec<usize>,
@@ -83,6 +87,7 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
             states: States::new(plan),
             trail: Trail::new(),
             frontier: vec![root],
+            twins: (0..plan.class.len()).collect(),
             slot: vec![usize::MAX; plan.operations.len()],
             vacant: (0..Slots::<WORDS>::CAPACITY).rev().collect(),
             open: Vec::new(),
@@ -96,6 +101,7 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
 
     /// Handles all events.
     pub(crate) fn run(mut self) -> Result<Found, Stop> {
+        self.find_twins()?;
         for (now, event) in self.plan.events.iter().enumerate() {
             self.now = now;
             match *event {
@@ -112,6 +118,22 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
         Ok(Found::Order(self.trail.order(self.frontier[0].trail)))
     }
 
+    /// Equal operations are twins, and so are blind writes that lead to the same state.
+    fn find_twins(&mut self) -> Result<(), Stop> {
+        let mut first = HashMap::new();
+        for kind in 0..self.plan.class.len() {
+            if self.plan.class[kind] == Class::BlindWrite {
+                let state = self.states.step(self.plan, 0, self.plan.example[kind])?;
+                self.twins[kind] = *first.entry(state).or_insert(kind);
+            }
+        }
+        Ok(())
+    }
+
+    fn twin_of(&self, operation: usize) -> usize {
+        self.twins[self.plan.kind[operation]]
+    }
+
     fn invoke(&mut self, operation: usize) -> Result<(), Stop> {
         let slot = self.vacant.pop().expect("the caller chose enough words");
         self.slot[operation] = slot;
@@ -120,7 +142,7 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
             self.reads.insert(slot);
             self.open_reads.push(operation);
         } else {
-            let rank = |other: &usize| (self.plan.kind[*other], self.plan.returned_at[*other], *other);
+            let rank = |other: &usize| (self.twin_of(*other), self.plan.returned_at[*other], *other);
             let place = self.open.partition_point(|other| rank(other) < rank(&operation));
             self.open.insert(place, operation);
         }
@@ -181,29 +203,13 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
         Ok(survivors)
     }
 
-    /// The open operations that are worth trying next. Of two equal ones the one that returns first goes first: in any
-    /// order that has them the other way round they may change places, unless that would leave the first without the
-    /// place that it must have, while the other needs none.
+    /// The open operations that are worth trying next: of twins, the one that returns first. In an order that has them the
+    /// other way round, they may change places. If the first of them needs no place and has none, so may
+    /// the second: both have unknown outcomes, or they are blind writes and placing the first frees the second.
     fn candidates(&self, config: &Config<WORDS>) -> Vec<usize> {
-        let mut candidates = Vec::new();
-        let (mut kind, mut twin_seen, mut twin_must) = (usize::MAX, false, false);
-        for &operation in &self.open {
-            let slot = self.slot[operation];
-            if config.used.contains(slot) {
-                continue;
-            }
-            if self.plan.kind[operation] != kind {
-                (kind, twin_seen, twin_must) = (self.plan.kind[operation], false, false);
-            }
-            let free = config.free.contains(slot);
-            // A blind write frees its twin, which then needs no place.
-            let blind = self.blind_writes.contains(slot);
-            if !(twin_must || twin_seen && (free || blind)) {
-                candidates.push(operation);
-            }
-            twin_seen = true;
-            twin_must |= !free;
-        }
+        let mut candidates: Vec<usize> = self.open.clone();
+        candidates.retain(|operation| !config.used.contains(self.slot[*operation]));
+        candidates.dedup_by_key(|operation| self.twin_of(*operation));
         candidates
     }
 

@@ -26,15 +26,6 @@ use super::fault::{DiskCounters, Failure, Wrong, Wrongs};
 /// The keys of a store; shared with its snapshots until the next write.
 pub(super) type Content = BTreeMap<Bytes, Bytes>;
 
-/// How a node ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Death {
-    /// The process alone: what it had handed to the operating system may still arrive.
-    Process,
-    /// The whole machine, at once.
-    Power,
-}
-
 /// What an operation does when it completes.
 #[derive(Debug)]
 pub(super) enum Work {
@@ -46,7 +37,7 @@ pub(super) enum Work {
 
 impl Work {
     /// The store or file, to find what is wrong with it.
-    fn target(&self) -> &str {
+    pub(super) fn target(&self) -> &str {
         match self {
             Self::Write { store, .. } | Self::Open { store } | Self::Remove { store } => store,
             Self::Replace { file, .. } => file,
@@ -80,11 +71,11 @@ pub(super) struct Slot {
     pub(super) waker: Option<Waker>,
 }
 
-struct Operation {
-    number: u64,
-    work: Work,
+pub(super) struct Operation {
+    pub(super) number: u64,
+    pub(super) work: Work,
     service: Duration,
-    slot: Arc<Mutex<Slot>>,
+    pub(super) slot: Arc<Mutex<Slot>>,
 }
 
 /// A store as it is on the device.
@@ -102,7 +93,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    fn apply(&mut self, batch: Batch) {
+    pub(super) fn apply(&mut self, batch: Batch) {
         let content = Arc::make_mut(&mut self.content);
         for (key, value) in batch.writes {
             let key_bytes = key.len() as u64;
@@ -122,8 +113,8 @@ impl Stored {
 pub(super) struct Device {
     pub(super) node: NodeId,
     pub(super) time: TimeHandle,
-    draws: Draws,
-    config: DiskConfig,
+    pub(super) draws: Draws,
+    pub(super) config: DiskConfig,
     state: Mutex<State>,
 }
 
@@ -140,13 +131,13 @@ pub(super) struct State {
     pub(super) files: BTreeMap<String, Vec<u8>>,
     pub(super) wrongs: Wrongs,
     pub(super) counters: DiskCounters,
-    queue: VecDeque<Operation>,
+    pub(super) queue: VecDeque<Operation>,
     operations: u64,
     reads: u64,
     /// When the operation at the head of the queue completes.
-    head_due: Duration,
-    stalled_until: Duration,
-    slowness: Option<u32>,
+    pub(super) head_due: Duration,
+    pub(super) stalled_until: Duration,
+    pub(super) slowness: Option<u32>,
 }
 
 impl Device {
@@ -284,77 +275,6 @@ impl Device {
         state.counters.read_errors += u64::from(fails);
         fails
     }
-
-    /// Ends the incarnation: decides what becomes of the operations in flight, and closes every handle.
-    ///
-    /// Of one store (or file) a first part of the operations in flight may survive, never a later one without an
-    /// earlier one; different stores fare differently.
-    pub(super) fn die(&self, state: &mut State, death: Death) {
-        let survives = match death {
-            Death::Process => self.config.survives_process_death,
-            Death::Power => self.config.survives_power_loss,
-        };
-        let mut ended: Vec<String> = Vec::new();
-        for (place, operation) in std::mem::take(&mut state.queue).into_iter().enumerate() {
-            set_outcome(&operation.slot, Err(StorageError::Closed("its node has ended".into())));
-            if matches!(operation.work, Work::Open { .. }) {
-                continue;
-            }
-            let mut draw = self.draws.draw("death", self.node.0, operation.number);
-            let target = operation.work.target().to_owned();
-            // The device works on one operation at a time: a power loss spares none that it has not begun.
-            let reached = death == Death::Process || place == 0;
-            let poisoned = state.stores.get(&target).is_some_and(|stored| stored.poison.is_some());
-            if reached && !poisoned && !ended.contains(&target) && draw.chance(survives) {
-                state.counters.survived += 1;
-                state.finish_without_notice(operation.work);
-            } else {
-                ended.push(target);
-                let torn = death == Death::Power && place == 0 && draw.chance(self.config.torn_by_power_loss);
-                *(if torn { &mut state.counters.torn } else { &mut state.counters.lost }) += 1;
-            }
-        }
-        match death {
-            Death::Process => state.counters.process_deaths += 1,
-            Death::Power => state.counters.power_losses += 1,
-        }
-        state.incarnation += 1;
-        for stored in state.stores.values_mut() {
-            (stored.open, stored.poison) = (false, None);
-        }
-    }
-
-    /// Serves nothing for `duration` from now on.
-    pub(super) fn stall(&self, state: &mut State, duration: Duration) {
-        let now = self.time.elapsed();
-        let until = state.stalled_until.max(now + duration);
-        if !state.queue.is_empty() {
-            state.head_due += until - state.stalled_until.max(now);
-            state.counters.stalled += 1;
-        }
-        state.stalled_until = until;
-    }
-
-    /// Serves each operation that begins from now on `factor` times as slowly.
-    pub(super) fn slow(&self, state: &mut State, factor: u32) {
-        state.slowness = (factor > 1).then_some(factor);
-    }
-
-    /// Takes every fault away; damage stays.
-    pub(super) fn heal(&self, state: &mut State) {
-        let now = self.time.elapsed();
-        state.wrongs.clear();
-        state.slowness = None;
-        if state.stalled_until > now {
-            let left = state.stalled_until - now;
-            state.head_due = state.head_due.saturating_sub(left);
-            state.stalled_until = now;
-        }
-        for operation in &state.queue {
-            let slot = operation.slot.lock().unwrap_or_else(PoisonError::into_inner);
-            slot.waker.iter().for_each(Waker::wake_by_ref);
-        }
-    }
 }
 
 impl State {
@@ -365,19 +285,6 @@ impl State {
         self.counters.stalled += u64::from(begins > at);
         self.counters.slow += u64::from(self.slowness.is_some());
         self.head_due = begins + head.service * self.slowness.unwrap_or(1);
-    }
-
-    fn finish_without_notice(&mut self, work: Work) {
-        match work {
-            Work::Write { store, batch } => self.stores.entry(store).or_default().apply(batch),
-            Work::Replace { file, content } => {
-                self.files.insert(file, content);
-            }
-            Work::Remove { store } => {
-                self.stores.remove(&store);
-            }
-            Work::Open { .. } => {}
-        }
     }
 
     /// An operation that failed has happened all the same: a file at once, a batch at the next open.
@@ -418,7 +325,7 @@ impl State {
     }
 }
 
-fn set_outcome(slot: &Mutex<Slot>, outcome: Result<(), StorageError>) {
+pub(super) fn set_outcome(slot: &Mutex<Slot>, outcome: Result<(), StorageError>) {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     slot.outcome = Some(outcome);
     if let Some(waker) = slot.waker.take() {

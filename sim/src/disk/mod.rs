@@ -13,6 +13,7 @@
 
 mod device;
 mod fault;
+mod trouble;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,8 @@ pub use fault::{DiskCounters, Failure};
 pub use volume::SimVolume;
 
 use crate::timing::Spread;
-use device::{Death, Device, State};
+use device::{Device, State};
+use trouble::Death;
 
 /// How fast a device is, and how likely the ends of what was in flight are.
 #[derive(Clone, Copy, Debug, PartialEq)]

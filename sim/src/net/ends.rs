@@ -8,6 +8,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use eraft::replica::link::{Frames, Route};
@@ -15,6 +16,10 @@ use futures_util::Stream;
 
 use super::Shared;
 use super::traffic::{Taken, Turn};
+use crate::timing::Alarm;
+
+/// How long after a token it is sent again for the first time, if nobody has taken the stream up; then twice as long.
+const REMINDER_GAP_MIN: Duration = Duration::from_millis(50);
 
 /// What a token begins with.
 const TOKEN_MAGIC: &[u8; 8] = b"sim-wire";
@@ -30,12 +35,18 @@ fn parse_token(frame: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(id.try_into().ok()?))
 }
 
-/// The sender's end: yields the token, then nothing until the stream ends or breaks.
+/// The sender's end: yields the token (again while nobody reads it), then nothing until the stream ends or breaks.
 pub(super) struct Outbound {
     shared: Arc<Shared>,
     id: u64,
     input: Option<Frames>,
     token_sent: bool,
+    /// The receiver has read the token.
+    taken_up: bool,
+    /// When the token is sent again if nobody has taken the stream up, and after how long then.
+    reminder_due: Duration,
+    reminder_gap: Duration,
+    reminder: Alarm,
     /// What came first, when the token had to come before it.
     after_token: Option<Option<Result<Bytes, String>>>,
 }
@@ -43,7 +54,40 @@ pub(super) struct Outbound {
 impl Outbound {
     pub(super) fn new(shared: Arc<Shared>, route: Route, input: Frames) -> Self {
         let id = shared.lock().open(route);
-        Self { shared, id, input: Some(input), token_sent: false, after_token: None }
+        Self {
+            shared,
+            id,
+            input: Some(input),
+            token_sent: false,
+            taken_up: false,
+            reminder_due: Duration::ZERO,
+            reminder_gap: REMINDER_GAP_MIN,
+            reminder: Alarm::default(),
+            after_token: None,
+        }
+    }
+
+    /// Is it time to send the token again? Only sending shows a madsim connection that it was closed, and a server
+    /// may refuse a call without ever looking at its stream. Not across a cut and not to the dead: madsim would tell.
+    fn reminds(&mut self, context: &Context<'_>) -> bool {
+        if self.taken_up {
+            return false;
+        }
+        let state = self.shared.lock();
+        let Some(wire) = state.wires.get(&self.id) else { return false };
+        self.taken_up = wire.bound;
+        if wire.bound || wire.cut || wire.broken.is_some() {
+            return false;
+        }
+        let now = state.time.elapsed();
+        let due = now >= self.reminder_due;
+        if due {
+            self.reminder_due = now + self.reminder_gap;
+            self.reminder_gap *= 2;
+        } else {
+            self.reminder.arm(&state.time, self.reminder_due, context.waker());
+        }
+        due
     }
 
     /// Moves messages from the caller's stream to the wire while there are some and there is room.
@@ -85,7 +129,9 @@ impl Stream for Outbound {
         }
         // Before the token, because a caller of a unary call takes one item and no more.
         let pumped = self.pump(context);
-        if std::mem::replace(&mut self.token_sent, true) {
+        let first = !std::mem::replace(&mut self.token_sent, true);
+        let reminds = (first || pumped.is_pending()) && self.reminds(context);
+        if !first && !reminds {
             return pumped;
         }
         if let Poll::Ready(item) = pumped {

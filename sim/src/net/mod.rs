@@ -5,15 +5,19 @@
 //! each message, or holds it while a party is paused. A full wire is back-pressure: the sender's stream is not polled.
 //!
 //! - [`Channel::Peer`] and [`Channel::Client`] streams lose what meets a cut, also what was in flight when it came,
-//!   and go on when it heals. Client messages are never doubled. Their first message is a handshake: it is not lost, doubled or overtaken, and if a cut
-//!   takes it the stream breaks.
+//!   and go on when it heals. Their first message is a handshake: it is not lost, doubled or overtaken, and if a cut
+//!   takes it the stream breaks. A client's stream of one message is a unary call: it may be lost, and that is silence.
+//!   Client messages are never doubled: no connection doubles a request, and a service answers each copy.
 //! - [`Channel::Snapshot`] streams are sequences: never lost, doubled or reordered. A cut holds them, and breaks them
 //!   if it lasts.
 //! - The death of a process is told to its peers by its operating system after a moment, if no cut is between; a power
 //!   loss is silence, until each peer gives up after a drawn time. What a node sent before its end still arrives.
 //! - A party that is paused neither sends nor receives; what is sent to it waits.
 //!
-//! Call the network *before* madsim's `kill`. Limits: madsim lets a peer notice the end of a connection at once while a
+//! Call the network *before* madsim's `kill`. At the end of a run kill every node and let a moment pass: what waits in
+//! a run that just stops is never dropped, here as in madsim itself.
+//!
+//! Limits: madsim lets a peer notice the end of a connection at once while a
 //! call is still being opened (the few milliseconds before the token passes), and drops a killed client's reply stream
 //! on the server at once; neither is a stream that passes this hook yet or still.
 //!

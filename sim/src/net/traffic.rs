@@ -128,6 +128,7 @@ impl State {
         let fate = Fate::draw(&link.config, self.draws.draw(link.site(), link.number, ordinal));
         // A stream without its first message is a failed connection, and that is judged when it is opened.
         let exempt = first || sequence;
+        wire.spared = fate.lost && first && route.channel == Channel::Client;
         if fate.lost && !exempt {
             self.ledger.record(now, route, ordinal, &frame, Outcome::Lost);
             return;
@@ -230,6 +231,10 @@ impl State {
         if wire.ended.is_some() || wire.broken.is_some() {
             return;
         }
+        if failed.is_none() && wire.spared {
+            self.lose_call(id, now);
+            return;
+        }
         let travels = self.links[wire.link].config.latency.min;
         let at = wire.last_due().max(wire.order_due).max(now + travels);
         match failed {
@@ -308,6 +313,16 @@ impl State {
         let reason = format!("{} -> {}: no answer", name(wire.route.from), name(wire.route.to));
         wire.broken = Some(Break { at: now + silence, reason, kind: BreakKind::Silent });
         arm_both(&self.time, wire, now + silence);
+    }
+
+    /// Stream `id` carries a single message, a request or a reply, and that is lost: silence.
+    fn lose_call(&mut self, id: u64, now: Duration) {
+        if let Some(wire) = self.wires.get_mut(&id) {
+            for message in wire.drop_after(now) {
+                self.ledger.record(now, wire.route, message.ordinal, &message.bytes, Outcome::Lost);
+            }
+            self.break_handshake(id, now);
+        }
     }
 
     /// Messages in flight, for bounds.

@@ -95,6 +95,8 @@ pub(super) struct Wire {
     /// The greatest number that arrived.
     pub(super) arrived: u64,
     pub(super) begun: bool,
+    /// Its first message was spared a loss that was drawn for it; if it stays the only one, it is lost after all.
+    pub(super) spared: bool,
     /// Its way is cut now.
     pub(super) cut: bool,
     /// The sender waits for room.
@@ -120,6 +122,7 @@ impl Wire {
             order_due: Duration::ZERO,
             arrived: 0,
             begun: false,
+            spared: false,
             cut: false,
             blocked: false,
             ended: None,

@@ -104,7 +104,11 @@ mod tests {
         let client = Some(ClientId { high: 1, low: 2 });
         let execute = Execute { client, sequence, acknowledged_below: 0, mutation: None };
         let command = Command { time_ms: 0, operation: Some(command::Operation::Execute(execute)) };
-        Entry { index: Index(index), term: Term(1), payload: Payload::Command(command.encode_to_vec().into()) }
+        Entry {
+            index: Index(index),
+            term: Term(1),
+            payload: Payload::Command(command.encode_to_vec().into()),
+        }
     }
 
     fn writes(key: &str) -> Batch {

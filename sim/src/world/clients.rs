@@ -28,7 +28,8 @@ impl World {
         let workload = &self.plan.configuration.workload;
         let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 1, number as u8));
         let node = self.handle.create_node().name(format!("c{number}")).ip(ip).build();
-        let mut options = ClientOptions::new(self.node_ids().into_iter().map(|id| (id, node_address(id))).collect());
+        let mut options =
+            ClientOptions::new(self.node_ids().into_iter().map(|id| (id, node_address(id))).collect());
         options.cluster_id = "simulated".to_owned();
         options.number = number;
         options.deadline_ms = workload.deadline_ms;
@@ -51,7 +52,8 @@ impl World {
             Client::new(options, surroundings, Some(self.history.clone()))
         };
         let acknowledge_ms = self.plan.configuration.phases.acknowledge_ms;
-        let patient = ClientOptions { deadline_ms: acknowledge_ms, attempt_ms: ATTEMPT_MS_MAX, ..options.clone() };
+        let patient =
+            ClientOptions { deadline_ms: acknowledge_ms, attempt_ms: ATTEMPT_MS_MAX, ..options.clone() };
         let own = |lists: &[Vec<crate::schedule::Operation>]| {
             let list = usize::try_from(number - 1).ok().and_then(|place| lists.get(place));
             Mutex::new(list.cloned().unwrap_or_default().into())

@@ -98,7 +98,9 @@ impl World {
                 }
                 self.count(kind, delivered);
             }
-            Action::NodePause => nodes(&hit).filter(|id| self.is_up(*id)).for_each(|id| self.net.pause(Party::Node(id))),
+            Action::NodePause => {
+                nodes(&hit).filter(|id| self.is_up(*id)).for_each(|id| self.net.pause(Party::Node(id)))
+            }
             Action::DiskStall => {
                 let stalled = Duration::from_millis(fault.duration_ms.unwrap_or(0));
                 nodes(&hit).for_each(|id| self.disk.stall(id, stalled));
@@ -189,7 +191,9 @@ impl World {
             FaultKind::DiskStall => disk.stalled,
             FaultKind::DiskFull => disk.full,
             FaultKind::DiskIoError => disk.write_errors,
-            FaultKind::NodeKill | FaultKind::NodeRestart | FaultKind::NodeCrash | FaultKind::NodeCrashAll => 0,
+            FaultKind::NodeKill | FaultKind::NodeRestart | FaultKind::NodeCrash | FaultKind::NodeCrashAll => {
+                0
+            }
         }
     }
 
@@ -207,7 +211,8 @@ impl World {
         let active = lock(&self.active);
         for (from, to) in self.pairs(&self.everybody()) {
             let touches = |active: &&Active| active.hit.contains(&from) || active.hit.contains(&to);
-            let worse = active.values().filter(touches).fold(quiet, |link, active| worsen(link, &active.action));
+            let worse =
+                active.values().filter(touches).fold(quiet, |link, active| worsen(link, &active.action));
             self.net.set_link(from, to, (worse != quiet).then_some(worse));
         }
     }

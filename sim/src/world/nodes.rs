@@ -237,7 +237,8 @@ impl Start {
         };
         let watcher = world.watcher.clone();
         drop(world);
-        let result = serve_kv(self.options, volume, surroundings, watcher, None, std::future::pending()).await;
+        let result =
+            serve_kv(self.options, volume, surroundings, watcher, None, std::future::pending()).await;
         let why = result.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
         let _ = self.exits.send(Exit { node: id, incarnation, why });
     }

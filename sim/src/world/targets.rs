@@ -24,7 +24,8 @@ impl World {
             Target::Leader => vec![self.leader().unwrap_or_else(|| self.any(&mut some))],
             Target::Follower => {
                 let leader = self.leader();
-                let others = some(all.len() * 2).into_iter().filter(|id| Some(*id) != leader && self.is_up(*id));
+                let others =
+                    some(all.len() * 2).into_iter().filter(|id| Some(*id) != leader && self.is_up(*id));
                 let others: Vec<NodeId> = others.collect();
                 draw.pick(&others).copied().into_iter().collect()
             }
