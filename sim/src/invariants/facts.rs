@@ -167,7 +167,9 @@ impl Facts {
             Kind::Opened { raft, applied, .. } => me.open(raft, applied, &mut self.ledger),
             Kind::Stepped { input, effects, raft } => me.step(input, effects, raft, &mut self.ledger),
             Kind::Flushed { applied } => me.state = me.state.max(applied.index),
-            Kind::Applied { .. } | Kind::SnapshotInstalled { .. } => {}
+            // Asked for in a step, but durable only now: a crash may come between.
+            Kind::SnapshotInstalled { applied, .. } => me.state = me.state.max(applied.index),
+            Kind::Applied { .. } => {}
         }
         if self.ledger.commit_max().0 / FORGET_EVERY != self.ledger.before.0 / FORGET_EVERY {
             let lowest = self.nodes.values().map(|node| node.durable.base().index).min();
@@ -253,7 +255,6 @@ impl NodeFacts {
                         links,
                     });
                 }
-                Effect::InstallSnapshot { base } => self.state = self.state.max(base.position.index),
                 _ => {}
             }
         }
