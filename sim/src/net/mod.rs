@@ -7,6 +7,7 @@
 //! - [`Channel::Peer`] and [`Channel::Client`] streams lose what meets a cut, also what was in flight when it came,
 //!   and go on when it heals. Their first message is a handshake: it is not lost, doubled or overtaken, and if a cut
 //!   takes it the stream breaks. A client's stream of one message is a unary call: it may be lost, and that is silence.
+//!   Client messages are never doubled: no connection doubles a request, and a service answers each copy.
 //! - [`Channel::Snapshot`] streams are sequences: never lost, doubled or reordered. A cut holds them, and breaks them
 //!   if it lasts.
 //! - The death of a process is told to its peers by its operating system after a moment, if no cut is between; a power

@@ -152,7 +152,9 @@ impl State {
         } else {
             wire.order_due = due;
         }
-        if fate.twice && !exempt {
+        // A request that came twice would be answered twice, and the first answer may be a refusal while the second
+        // copy is executed. No connection of a client does that.
+        if fate.twice && !exempt && route.channel != Channel::Client {
             self.ledger.record(now, route, ordinal, &frame, Outcome::Duplicated);
             let (bytes, due) = (frame.clone(), due + fate.copy_extra);
             wire.launch(Flying { due, ordinal, copy: true, first, bytes });

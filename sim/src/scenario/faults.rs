@@ -311,9 +311,11 @@ fn default_targets(kind: FaultKind) -> Vec<Target> {
     match kind {
         FaultKind::NodeCrashAll => vec![Target::All],
         FaultKind::NodeRestart => vec![Target::Random, Target::All],
-        FaultKind::NetLoss | FaultKind::NetDelay | FaultKind::NetReorder | FaultKind::NetDuplicate => {
+        FaultKind::NetLoss | FaultKind::NetDelay | FaultKind::NetReorder => {
             vec![Target::All, Target::Leader, Target::Random, Target::Client]
         }
+        // The requests of clients are never doubled.
+        FaultKind::NetDuplicate => vec![Target::All, Target::Leader, Target::Random],
         FaultKind::NetPartition => vec![Target::Leader, Target::Minority, Target::Random, Target::Client],
         FaultKind::NetSlow | FaultKind::NetReset => vec![Target::Leader, Target::Random, Target::Client],
         FaultKind::DiskFull | FaultKind::DiskIoError => vec![Target::Leader, Target::Follower],
