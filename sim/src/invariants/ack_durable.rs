@@ -50,7 +50,7 @@ impl Invariant for AckDurable {
             }
             Kind::Stepped { effects, raft, .. } => {
                 self.acknowledgements(step, effects)?;
-                if me.now.commit > me.before.commit && me.led_throughout() {
+                if me.now.commit > me.before.commit && me.now.leads {
                     self.judged += 1;
                     let commit = me.now.commit;
                     let prefix = me.memory.prefix_at(commit).unwrap_or_default();
