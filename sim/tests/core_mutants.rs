@@ -20,11 +20,10 @@ const EXAM: [(MutantId, &str, u64); 10] = [
 
 /// Bugs whose consequence is seen when only one other invariant judges: which, and what then finds it. The core's
 /// own assertions are a judge that is always there.
-const CONSEQUENCES: [(MutantId, &str, &str, u64); 4] = [
+const CONSEQUENCES: [(MutantId, &str, &str, u64); 3] = [
     (MutantId::ElectionVoteTwice, "raft.election_safety", "raft.election_safety", 500),
     (MutantId::ElectionVoteWithoutLogCheck, "raft.monotonic", "sim.panic", 2000),
     (MutantId::ReplicationQuorumOffByOne, "raft.leader_completeness", "raft.leader_completeness", 500),
-    (MutantId::ReplicationTruncateOnEveryAppend, "raft.leader_completeness", "raft.liveness", 500),
 ];
 
 fn examine(mutant: MutantId, oracles: Vec<&'static str>, seeds_max: u64) -> CoreReport {
