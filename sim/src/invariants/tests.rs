@@ -238,6 +238,20 @@ fn an_acknowledgement_without_its_write_and_a_lost_entry() {
 }
 
 #[test]
+fn a_state_that_runs_ahead_of_the_log() {
+    let mut bench = Bench::new("raft.ack_durable", &[ONE, TWO, THREE]);
+    let mut raft = bench.fresh(ONE);
+    let body = append(vec![entry(1, 1, "a")], 1);
+    bench.step(&mut raft, from(TWO, 1, body), |_| {}).expect("an append violates nothing");
+    // Both writes are said to be durable; the disk has only completed the first.
+    let mut effects = Vec::new();
+    raft.step(Input::Persisted(WriteId(2)), &mut effects);
+    let input = Input::Persisted(WriteId(1));
+    let result = bench.suite.step(ONE, 1, Kind::Stepped { input: &input, effects: &effects, raft: &raft });
+    assert_eq!(fingerprint(result), "raft.ack_durable: the state ran ahead of the log");
+}
+
+#[test]
 fn a_write_under_way_may_be_lost_or_kept() {
     for kept in [true, false] {
         let mut bench = Bench::new("raft.ack_durable", &[ONE, TWO, THREE]);
