@@ -3,11 +3,20 @@
 //! The pure modules ([`raft`], [`kv`]'s machine and sessions) know neither clock, nor randomness, nor disk. The
 //! shell round them ([`replica`]) runs on tokio with LevelDB, or inside madsim with a seeded network, clock and disk.
 
+#[cfg(not(madsim))]
+pub mod cli;
+pub mod client;
+pub mod history;
+pub mod kv;
+pub mod machine;
 pub mod mutants;
+pub mod node;
 pub mod observe;
 pub mod raft;
 pub mod random;
 pub mod replica;
+#[cfg(not(madsim))]
+pub mod server;
 pub mod storage;
 pub mod types;
 pub mod view;

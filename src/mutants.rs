@@ -1,34 +1,283 @@
-//! placeholder
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum MutantId {
-    ElectionVoteNotDurable,
-    ElectionVoteWithoutLogCheck,
-    ElectionVoteTwice,
-    ReplicationCommitOldTerm,
-    ReplicationQuorumOffByOne,
-    ReplicationLeaderCountsBeforePersisted,
-    ReplicationTruncateOnEveryAppend,
-    ReplicationCommitBeyondMatched,
-    DiskReplyBeforeSync,
-    DiskStateAndIndexInTwoBatches,
-    KvNoDedup,
-    KvReadWithoutBarrier,
-    KvReadIndexBeforeOwnTermCommit,
+//! Planted bugs: the testbed's own exam.
+//!
+//! A mutant is a small bug that is switched on by the configuration of one node, never by a global, so runs with
+//! different mutants share a process. Code asks `self.mutants.is(MutantId::…)` where the bug would sit.
+//!
+//! - Without the feature `mutants`, [`Mutants`] has no size, `is` is the constant `false`, and neither an id nor a
+//!   description exists: a release binary holds no trace of them. `Debug` of [`MutantId`] is gated for that reason.
+//! - `Mutants` prints the same in both builds as long as no mutant is active, so golden output does not change.
+
+/// Where a mutant can be seen, cheapest first.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Layer {
+    /// Golden scripts, unit and property tests of one module.
+    Unit,
+    /// The random scheduler over several pure cores.
+    Core,
+    /// The model checker over the pure core.
+    Model,
+    /// The simulated cluster: driver, services, disk, network.
+    Simulation,
 }
-/// x
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+
+/// What is known of a mutant.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mutant {
+    /// Which one.
+    pub mutant: MutantId,
+    /// Its stable name, `group.name`.
+    pub id: &'static str,
+    /// The part of the system that it sits in.
+    pub group: &'static str,
+    /// What the planted bug does.
+    pub description: &'static str,
+    /// The invariant expected to catch it.
+    pub oracle: &'static str,
+    /// Where it can be seen, cheapest first.
+    pub layers: &'static [Layer],
+    /// Where the real world had it.
+    pub seen_in: &'static str,
+}
+
+/// One list makes the ids and the catalogue, so that neither can lack an entry of the other.
+macro_rules! catalogue {
+    ($($mutant:ident = $group:literal . $name:literal, caught by $oracle:literal at [$($layer:ident),+],
+        $description:literal, seen in $seen_in:literal;)+) => {
+        /// Names a planted bug.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum MutantId {
+            $(#[doc = $description] $mutant,)+
+        }
+
+        /// Every mutant, in the order of its group.
+        #[cfg(feature = "mutants")]
+        pub const CATALOGUE: &[Mutant] = &[
+            $(Mutant {
+                mutant: MutantId::$mutant,
+                id: concat!($group, ".", $name),
+                group: $group,
+                description: $description,
+                oracle: $oracle,
+                layers: &[$(Layer::$layer),+],
+                seen_in: $seen_in,
+            },)+
+        ];
+    };
+}
+
+catalogue! {
+    ElectionVoteNotDurable = "election"."vote_not_durable", caught by "raft.vote_once" at [Core, Model, Simulation],
+        "A vote is answered before it is on disk; after a crash the node votes again in the same term.",
+        seen in "hashicorp/raft#661, wenweihu86/raft-java#57";
+    ElectionVoteWithoutLogCheck = "election"."vote_without_log_check", caught by "raft.leader_completeness" at
+        [Unit, Core, Model, Simulation],
+        "A vote is granted to a candidate whose log lacks entries of the voter's.",
+        seen in "ktoso/akka-raft#51";
+    ElectionVoteTwice = "election"."vote_twice", caught by "raft.vote_once" at [Unit, Core, Model, Simulation],
+        "The vote already given in this term is forgotten when a second candidate asks.",
+        seen in "hazelcast/hazelcast#16643, etcd-io/etcd#2461, ktoso/akka-raft#56";
+    ReplicationCommitOldTerm = "replication"."commit_old_term", caught by "raft.commit_current_term" at
+        [Unit, Core, Model, Simulation],
+        "Entries of earlier terms are committed by counting their replicas.",
+        seen in "Raft figure 8; logcabin/logcabin#44, async-raft/async-raft#108, canonical/raft#220";
+    ReplicationQuorumOffByOne = "replication"."quorum_off_by_one", caught by "raft.ack_durable" at
+        [Unit, Core, Model, Simulation],
+        "One member less than a majority commits an entry.",
+        seen in "eRaft: half of an even number of members commits";
+    ReplicationLeaderCountsBeforePersisted = "replication"."leader_counts_before_persisted", caught by
+        "raft.ack_durable" at [Unit, Core, Model, Simulation],
+        "A leader counts its own log towards the majority before that part of it is on disk.",
+        seen in "etcd-io/etcd#14370";
+    ReplicationTruncateOnEveryAppend = "replication"."truncate_on_every_append", caught by "raft.ack_durable" at
+        [Unit, Core, Model, Simulation],
+        "A follower cuts its log at every append; a delayed duplicate removes entries it has acknowledged.",
+        seen in "lerna-stack/akka-entity-replication#152, vesoft-inc/nebula#5905, class of databendlabs/openraft#511";
+    ReplicationCommitBeyondMatched = "replication"."commit_beyond_matched", caught by "raft.state_machine_safety" at
+        [Unit, Core, Model, Simulation],
+        "A follower takes over the leader's commit index beyond the prefix on which the two logs agree.",
+        seen in "scylladb/scylladb#9965, atomix/copycat#265";
+    DiskReplyBeforeSync = "disk"."reply_before_sync", caught by "raft.ack_durable" at [Simulation],
+        "The driver sends the replies of a write while it is still under way.",
+        seen in "robustmq/robustmq#2039, deventlab/d-engine#447";
+    DiskStateAndIndexInTwoBatches = "disk"."state_and_index_in_two_batches", caught by "kv.replicas_equal" at
+        [Simulation],
+        "The applied index is written in a batch of its own, before the keys; a crash between them loses applied entries.",
+        seen in "etcd-io/etcd#13766; eRaft keeps no applied index at all";
+    KvNoDedup = "kv"."no_dedup", caught by "kv.exactly_once" at [Unit, Simulation],
+        "A retried request is executed again although its reply is in its session.",
+        seen in "tidwall/summitdb#5, databendlabs/openraft#2095, fluree/db#1839";
+    KvReadWithoutBarrier = "kv"."read_without_barrier", caught by "raft.read_index" at [Core, Simulation],
+        "A node that believes to lead answers a read from its memory without asking a majority.",
+        seen in "etcd-io/etcd#741 (found by Jepsen), deventlab/d-engine#381";
+    KvReadIndexBeforeOwnTermCommit = "kv"."read_index_before_own_term_commit", caught by "raft.read_index" at
+        [Core, Model, Simulation],
+        "A new leader serves reads at its commit index before it has committed an entry of its own term.",
+        seen in "etcd-io/etcd#7331, RedisLabs/redisraft#22";
+}
+
+/// The planted bug of one node, if it has one. The default has none.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Mutants {
+    #[cfg(feature = "mutants")]
     active: Option<MutantId>,
 }
+
 impl Mutants {
-    /// x
+    /// True if the bug `mutant` is switched on; the constant `false` without the feature `mutants`.
     #[cfg(feature = "mutants")]
-    pub fn only(id: MutantId) -> Self {
-        Self { active: Some(id) }
+    pub fn is(self, mutant: MutantId) -> bool {
+        self.active == Some(mutant)
     }
-    /// x
-    pub fn is(self, id: MutantId) -> bool {
-        self.active == Some(id)
+
+    /// True if the bug `mutant` is switched on; the constant `false` without the feature `mutants`.
+    #[cfg(not(feature = "mutants"))]
+    #[inline(always)]
+    pub const fn is(self, _mutant: MutantId) -> bool {
+        false
+    }
+}
+
+impl std::fmt::Debug for Mutants {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        #[cfg(feature = "mutants")]
+        if let Some(mutant) = self.active {
+            return write!(f, "Mutants({mutant})");
+        }
+        f.write_str("Mutants")
+    }
+}
+
+#[cfg(feature = "mutants")]
+mod naming {
+    use super::{CATALOGUE, Mutant, MutantId, Mutants};
+    use std::fmt;
+    use std::str::FromStr;
+
+    impl Mutants {
+        /// With exactly this bug.
+        pub const fn with(mutant: MutantId) -> Self {
+            Self { active: Some(mutant) }
+        }
+
+        /// The bug that is switched on.
+        pub const fn active(self) -> Option<MutantId> {
+            self.active
+        }
+    }
+
+    impl MutantId {
+        /// What is known of it.
+        pub fn describe(self) -> &'static Mutant {
+            // One macro writes the enum and the catalogue in the same order; a test compares them.
+            &CATALOGUE[self as usize]
+        }
+    }
+
+    impl fmt::Display for MutantId {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.describe().id)
+        }
+    }
+
+    impl fmt::Debug for MutantId {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.describe().id)
+        }
+    }
+
+    /// No mutant has this name.
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    #[error("there is no mutant `{asked}`; there are {}", ids())]
+    pub struct UnknownMutant {
+        /// What was asked for.
+        pub asked: String,
+    }
+
+    fn ids() -> String {
+        CATALOGUE.iter().map(|mutant| mutant.id).collect::<Vec<_>>().join(", ")
+    }
+
+    impl FromStr for MutantId {
+        type Err = UnknownMutant;
+
+        fn from_str(asked: &str) -> Result<Self, UnknownMutant> {
+            let found = CATALOGUE.iter().find(|mutant| mutant.id == asked);
+            found.map(|mutant| mutant.mutant).ok_or_else(|| UnknownMutant { asked: asked.to_string() })
+        }
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use naming::UnknownMutant;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_mutant_nothing_is_active_and_the_debug_form_is_that_of_both_builds() {
+        assert!(!Mutants::default().is(MutantId::KvNoDedup));
+        assert_eq!(format!("{:?}", Mutants::default()), "Mutants");
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    #[test]
+    fn without_the_feature_mutants_take_no_space_and_is_is_a_constant() {
+        const NEVER: bool = Mutants {}.is(MutantId::ElectionVoteTwice);
+        assert_eq!((std::mem::size_of::<Mutants>(), NEVER), (0, false));
+    }
+
+    #[cfg(feature = "mutants")]
+    mod catalogue {
+        use super::super::*;
+        use std::collections::BTreeSet;
+
+        #[test]
+        fn every_id_is_unique_well_formed_and_parses_to_itself() {
+            let mut seen = BTreeSet::new();
+            for mutant in CATALOGUE {
+                assert!(seen.insert(mutant.id), "{} is there twice", mutant.id);
+                assert_eq!(mutant.id.split_once('.').map(|(group, _)| group), Some(mutant.group));
+                assert!(mutant.id.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'.'));
+                assert_eq!(mutant.id.parse(), Ok(mutant.mutant));
+                assert_eq!(mutant.mutant.describe(), mutant);
+            }
+        }
+
+        #[test]
+        fn every_entry_says_what_catches_it_where_and_who_had_it() {
+            for mutant in CATALOGUE {
+                assert!(mutant.description.ends_with('.') && !mutant.seen_in.is_empty(), "{}", mutant.id);
+                assert!(
+                    mutant.oracle.starts_with("raft.") || mutant.oracle.starts_with("kv."),
+                    "{}",
+                    mutant.id
+                );
+                assert!(
+                    mutant.layers.is_sorted() && !mutant.layers.is_empty(),
+                    "{}: cheapest first",
+                    mutant.id
+                );
+            }
+        }
+
+        #[test]
+        fn an_active_mutant_is_the_only_one_and_shows() {
+            let mutants = Mutants::with(MutantId::KvNoDedup);
+            let active: Vec<_> = CATALOGUE.iter().filter(|mutant| mutants.is(mutant.mutant)).collect();
+            assert_eq!(active.len(), 1);
+            assert_eq!(format!("{mutants:?}"), "Mutants(kv.no_dedup)");
+        }
+
+        #[test]
+        fn an_unknown_name_is_refused_with_the_names_that_there_are() {
+            let error = "kv.nodedup".parse::<MutantId>().unwrap_err().to_string();
+            assert!(
+                error.starts_with("there is no mutant `kv.nodedup`; there are election.vote_not_durable, ")
+            );
+            assert!(CATALOGUE.iter().all(|mutant| error.contains(mutant.id)));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The exam of the core's scheduler: healthy code passes, each planted bug of the core is found by the invariant
 //! that it breaks, and by the invariant that its consequence breaks if only that one judges.
 
-use eraft::mutants::{MutantId, Mutants};
+use eraft::mutants::{CATALOGUE, Layer, MutantId, Mutants};
 use eraft_sim::core::{CoreReport, Options, Verdict, run};
 
 /// What finds each bug, and within how many seeds.
@@ -28,7 +28,7 @@ const CONSEQUENCES: [(MutantId, &str, &str, u64); 3] = [
 
 fn examine(mutant: MutantId, oracles: Vec<&'static str>, seeds_max: u64) -> CoreReport {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    run(&Options { seeds_max, jobs, mutants: Mutants::only(mutant), oracles, ..Options::default() })
+    run(&Options { seeds_max, jobs, mutants: Mutants::with(mutant), oracles, ..Options::default() })
 }
 
 fn assert_found(mutant: MutantId, oracle: &str, report: &CoreReport) {
@@ -49,6 +49,16 @@ fn healthy_code_passes_and_every_invariant_judges() {
 }
 
 #[test]
+fn the_exam_is_that_of_the_catalogue() {
+    let expected: Vec<(MutantId, &str)> = CATALOGUE
+        .iter()
+        .filter(|mutant| mutant.layers.contains(&Layer::Core))
+        .map(|mutant| (mutant.mutant, mutant.oracle))
+        .collect();
+    assert_eq!(EXAM.map(|(mutant, oracle, _)| (mutant, oracle)).to_vec(), expected);
+}
+
+#[test]
 fn every_planted_bug_is_found_by_the_invariant_that_it_breaks() {
     for (mutant, oracle, seeds_max) in EXAM {
         assert_found(mutant, oracle, &examine(mutant, Vec::new(), seeds_max));
@@ -65,7 +75,7 @@ fn consequences_are_found_without_the_invariant_of_the_cause() {
 #[test]
 fn a_seed_is_a_reproduction_whatever_the_number_of_threads() {
     let report = |seed, jobs| {
-        let mutants = Mutants::only(MutantId::KvReadWithoutBarrier);
+        let mutants = Mutants::with(MutantId::KvReadWithoutBarrier);
         let report = run(&Options { seed, seeds_max: 300, jobs, mutants, ..Options::default() });
         (report.violation.expect("the planted bug is found"), report.seeds, report.steps)
     };

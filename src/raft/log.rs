@@ -190,6 +190,17 @@ impl Log {
         self.memberships.insert(0, (through, membership));
     }
 
+    /// The entry up to which (included) to compact so that at most `bytes_max` bytes of entries are left.
+    pub fn last_to_drop(&self, bytes_max: usize) -> Index {
+        let mut bytes = self.bytes;
+        let dropped = self.entries.iter().take_while(|entry| {
+            let over = bytes > bytes_max;
+            bytes -= entry.bytes().min(bytes);
+            over
+        });
+        Index(self.base.index.0 + dropped.count() as u64)
+    }
+
     /// Replaces the whole log by an empty one above `base`.
     pub fn reset(&mut self, base: Base) {
         *self = Self::new(base);

@@ -64,13 +64,14 @@ mod real {
     use crate::types::NodeId;
 
     /// No hook: everything passes.
-    #[derive(Clone, Copy, Debug, Default)]
+    // Not `Copy`, because the simulator's is not and the code is the same.
+    #[derive(Clone, Debug, Default)]
     pub struct Link;
 
     impl Link {
         /// May a connection be opened now?
-        pub async fn connect(&self, _: Route) -> Result<(), String> {
-            Ok(())
+        pub fn connect(&self, _: Route) -> impl Future<Output = Result<(), String>> + Send + use<> {
+            std::future::ready(Ok(()))
         }
 
         /// On the sender's side of a stream.
@@ -116,8 +117,8 @@ mod simulated {
 
     impl Link {
         /// May a connection be opened now?
-        pub async fn connect(&self, route: Route) -> Result<(), String> {
-            self.0.connect(route).await
+        pub fn connect(&self, route: Route) -> BoxFuture<Result<(), String>> {
+            self.0.connect(route)
         }
 
         /// On the sender's side of a stream.

@@ -1,4 +1,144 @@
-//! The async shell round the core.
+//! The async shell round the core: the loop, its timers, the streams to the peers, the stores.
+//!
+//! A [`Replica`] is one member of a Raft group with its state machine. It runs on tokio with LevelDB and inside the
+//! simulator without a change: what differs comes in as a [`Volume`], a [`link::Link`], a [`timers::Clock`] and
+//! [`crate::random::Draws`].
 
+mod driver;
+pub mod frames;
 pub mod link;
+mod log_store;
+mod options;
+mod service;
+mod snapshots;
+mod state;
 pub mod timers;
+mod transport;
+pub mod wire;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+pub use driver::{Decision, Denial, ReplicaError};
+pub use options::Options;
+pub use service::RaftService;
+pub use state::APPLIED_KEY;
+pub use transport::{FORMAT_VERSION, Identity, Surroundings};
+pub(crate) use transport::{Outgoing, channel_frames, dial};
+
+use crate::machine::StateMachine;
+use crate::observe::Observer;
+use crate::proto::admin::Status;
+use crate::raft::{Config, Membership};
+use crate::storage::{StorageError, Volume};
+use driver::{Driver, Event, Opened};
+use timers::Moment;
+
+/// The store of the log.
+const LOG_STORE: &str = "log";
+/// The small file that names the store of the state.
+const STATE_POINTER: &str = "state";
+
+/// A replica that is open and waits to run.
+pub struct Replica<M: StateMachine> {
+    driver: Driver<M>,
+    handle: Handle<M>,
+}
+
+impl<M: StateMachine> Replica<M> {
+    /// Opens the stores in `volume`, repairs what a crash may have left, and prepares to run. `config.id` and
+    /// `identity.id` are the same node; the group starts with all of `identity.nodes` as voters.
+    pub async fn open(
+        machine: M,
+        config: Config,
+        identity: Identity,
+        options: Options,
+        surroundings: Surroundings,
+        observer: Arc<dyn Observer>,
+        volume: Arc<dyn Volume>,
+    ) -> Result<Self, ReplicaError> {
+        let members = Membership::of(identity.nodes.keys().copied());
+        let opened: Opened = driver::open(&*volume, config, &members).await?;
+        let (events, inbox) = mpsc::channel(options.inbox_capacity);
+        let service = Arc::new(service::Context {
+            identity: identity.clone(),
+            options: options.clone(),
+            surroundings: surroundings.clone(),
+            volume: volume.clone(),
+        });
+        let weak = events.downgrade();
+        let driver =
+            Driver::new(machine, identity, options, surroundings, observer, volume, inbox, weak, opened);
+        Ok(Self { driver, handle: Handle { events, service } })
+    }
+
+    /// How others reach the replica. It stops when the last handle is dropped.
+    pub fn handle(&self) -> Handle<M> {
+        self.handle.clone()
+    }
+
+    /// Runs until `shutdown` resolves or something fails.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ReplicaError> {
+        drop(self.handle);
+        self.driver.run(shutdown).await
+    }
+}
+
+/// Reaches a replica from other tasks.
+pub struct Handle<M: StateMachine> {
+    events: mpsc::Sender<Event<M>>,
+    service: Arc<service::Context>,
+}
+
+impl<M: StateMachine> Clone for Handle<M> {
+    fn clone(&self) -> Self {
+        Self { events: self.events.clone(), service: self.service.clone() }
+    }
+}
+
+impl<M: StateMachine> Handle<M> {
+    /// Proposes `command`, unless `deadline` (of this node's clock) passes before it is taken.
+    pub async fn propose(&self, command: Bytes, deadline: Moment) -> Decision<M::Reply> {
+        let (reply, decided) = oneshot::channel();
+        match self.events.try_send(Event::Propose { command, deadline, reply }) {
+            Ok(()) => decided.await.unwrap_or(Decision::Unknown(None)),
+            Err(full) => Decision::Refused(denial(&full)),
+        }
+    }
+
+    /// Reads, linearizably, or from whatever is applied here if `stale`.
+    pub async fn query(&self, query: M::Query, stale: bool, deadline: Moment) -> Decision<M::Answer> {
+        let (reply, decided) = oneshot::channel();
+        match self.events.try_send(Event::Query { query, stale, deadline, reply }) {
+            Ok(()) => decided.await.unwrap_or(Decision::Refused(Denial::Unhealthy)),
+            Err(full) => Decision::Refused(denial(&full)),
+        }
+    }
+
+    /// What the replica says of itself; `None` if it has stopped.
+    pub async fn status(&self) -> Option<Status> {
+        let (reply, status) = oneshot::channel();
+        self.events.send(Event::Status { reply }).await.ok()?;
+        status.await.ok()
+    }
+
+    /// Bytes that the data directory uses, an estimate.
+    pub async fn disk_bytes(&self) -> Result<u64, StorageError> {
+        self.service.volume.bytes_used().await
+    }
+
+    /// The gRPC service for the peers.
+    pub fn raft_service(&self) -> RaftService<M> {
+        RaftService::new(self.clone())
+    }
+}
+
+fn denial<T>(error: &mpsc::error::TrySendError<T>) -> Denial {
+    match error {
+        mpsc::error::TrySendError::Full(_) => Denial::Overloaded,
+        mpsc::error::TrySendError::Closed(_) => Denial::Unhealthy,
+    }
+}

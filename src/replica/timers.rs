@@ -5,6 +5,8 @@
 //! a node's clock runs at its own rate from its own offset.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -59,32 +61,55 @@ impl Clock {
         Moment(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
     }
 
-    /// Milliseconds since the Unix epoch, for time stamps in entries; never trusted to be right or monotonic.
-    pub fn wall_ms(&self) -> u64 {
+    /// Nanoseconds since the Unix epoch; never trusted to be right or monotonic. All nodes and clients of a
+    /// simulation share this one.
+    pub fn wall_ns(&self) -> u64 {
         std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Milliseconds since the Unix epoch, for time stamps in entries.
+    pub fn wall_ms(&self) -> u64 {
+        self.wall_ns() / 1_000_000
     }
 
     /// Sleeps until `moment` of this clock.
-    pub async fn sleep_until(&self, moment: Moment) {
+    pub fn sleep_until(&self, moment: Moment) -> impl Future<Output = ()> + Send + use<> {
         let nanos = moment.0.as_nanos() * u128::from(TRUE_RATE_PPM) / u128::from(self.rate_ppm);
         let true_time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        tokio::time::sleep_until(self.start + true_time).await;
+        tokio::time::sleep_until(self.start + true_time)
     }
 
     /// Sleeps for `duration` of this clock.
-    pub async fn sleep(&self, duration: Duration) {
-        self.sleep_until(self.now().after(duration)).await;
+    pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.sleep_until(self.now().after(duration))
     }
 
     /// `future`'s output, or `None` if it takes longer than `duration` of this clock. Not for the hot path.
-    pub async fn timeout<T>(&self, duration: Duration, future: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            output = future => Some(output),
-            () = self.sleep(duration) => None,
+    pub fn timeout<'a, T>(
+        &self,
+        duration: Duration,
+        future: impl Future<Output = T> + Send + 'a,
+    ) -> Timeout<'a, T> {
+        Timeout { future: Box::pin(future), sleep: Box::pin(self.sleep(duration)) }
+    }
+}
+
+/// See [`Clock::timeout`].
+pub struct Timeout<'a, T> {
+    future: Pin<Box<dyn Future<Output = T> + Send + 'a>>,
+    sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl<T> Future for Timeout<'_, T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(output) = self.future.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
         }
+        self.sleep.as_mut().poll(context).map(|()| None)
     }
 }
 
@@ -114,6 +139,11 @@ impl<K: Ord + Clone> Wheel<K> {
         if let Some(at) = self.by_key.remove(key) {
             self.by_moment.remove(&(at, key.clone()));
         }
+    }
+
+    /// Whether `key` has a deadline.
+    pub fn is_armed(&self, key: &K) -> bool {
+        self.by_key.contains_key(key)
     }
 
     /// The next deadline.

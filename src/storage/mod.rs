@@ -11,6 +11,7 @@
 #[cfg(not(madsim))]
 pub mod leveldb;
 pub mod memory;
+pub mod names;
 pub mod suite;
 
 use std::future::Future;

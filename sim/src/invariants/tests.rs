@@ -302,7 +302,7 @@ fn an_entry_of_an_earlier_term_committed_by_counting() {
 /// The same node with the bug of figure 8 planted.
 fn with_mutant(raft: Raft) -> Raft {
     use eraft::mutants::{MutantId, Mutants};
-    let mutants = Mutants::only(MutantId::ReplicationCommitOldTerm);
+    let mutants = Mutants::with(MutantId::ReplicationCommitOldTerm);
     let config = Config { mutants, ..raft.config().clone() };
     Raft::new(config, raft.hard(), raft.log().clone(), Index(0), &mut Vec::new())
 }

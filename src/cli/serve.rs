@@ -1,0 +1,137 @@
+//! `serve kv`: one node of a cluster.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::failure::{Code, Failure, from_node};
+use super::output::Output;
+use super::values::{Cluster, byte_count, positive_ms, range_ms};
+use crate::node::{NodeError, NodeOptions, serve_kv};
+use crate::replica::{Identity, Options};
+use crate::server::logging::LogObserver;
+use crate::server::shutdown::Signals;
+use crate::server::surroundings;
+use crate::storage::leveldb::LevelDbVolume;
+use crate::types::NodeId;
+
+/// The name of a cluster that nobody named.
+pub(super) const DEFAULT_CLUSTER_ID: &str = "eraft";
+
+/// Where data goes if nobody says so.
+pub(super) const DEFAULT_DB: &str = "eraft-data";
+
+#[derive(Clone, Debug, clap::Subcommand)]
+pub(super) enum Serve {
+    /// A node of a cluster with one Raft group that keeps all keys.
+    #[command(after_help = "Examples:
+  eraft serve kv --id 1 --cluster 10.0.0.1:5001,10.0.0.2:5001,10.0.0.3:5001 --db /var/lib/eraft
+  eraft serve kv --id 1 --cluster 127.0.0.1:5001
+
+When it is ready it prints one line to standard output: n1 listens on 127.0.0.1:5001 …
+SIGTERM and SIGINT stop it in order (exit code 0), a second one ends it at once.
+Exit codes: 2 the flags make no sense or do not fit the data directory, 3 the address is in use,
+5 the data directory is damaged or cannot be written, 70 a bug.")]
+    Kv(ServeKv),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ServeKv {
+    /// Which of the addresses in --cluster this node is, counted from 1.
+    #[arg(long, value_name = "N")]
+    id: u64,
+    /// The addresses of all nodes as HOST:PORT,HOST:PORT,…; the same list on all of them.
+    #[arg(long, value_name = "A,B,C")]
+    cluster: Cluster,
+    /// The name of the cluster; nodes and data directories of another one are refused.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_CLUSTER_ID)]
+    cluster_id: String,
+    /// Data goes to DIR/n<ID>, so nodes may share DIR.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DB)]
+    db: PathBuf,
+    #[command(flatten)]
+    tuning: Tuning,
+}
+
+/// Timings and bounds. The defaults are the library's.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Tuning {
+    /// A leader sends a heartbeat this often [default: 50ms].
+    #[arg(long, value_name = "TIME", value_parser = positive_ms)]
+    heartbeat: Option<u64>,
+    /// A follower that hears of no leader for a time drawn from this range stands for election [default:
+    /// 300ms..600ms].
+    #[arg(long, value_name = "LOW..HIGH", value_parser = range_ms)]
+    election_timeout: Option<(u64, u64)>,
+    /// Applied entries are written to the state store at the latest after this long [default: 200ms].
+    #[arg(long, value_name = "TIME", value_parser = positive_ms)]
+    apply_flush: Option<u64>,
+    /// The log is compacted above this size [default: 64MiB].
+    #[arg(long, value_name = "BYTES", value_parser = byte_count)]
+    log_bytes_max: Option<usize>,
+    /// Larger values are refused; must be the same on all nodes [default: 1MiB, at most 8MiB].
+    #[arg(long, value_name = "BYTES", value_parser = byte_count)]
+    value_bytes_max: Option<usize>,
+}
+
+impl Tuning {
+    fn apply(&self, options: &mut NodeOptions) {
+        let Options { heartbeat_ms, election_timeout_ms, apply_flush_ms, log_bytes_max, .. } =
+            &mut options.replica;
+        *heartbeat_ms = self.heartbeat.unwrap_or(*heartbeat_ms);
+        *election_timeout_ms = self.election_timeout.unwrap_or(*election_timeout_ms);
+        *apply_flush_ms = self.apply_flush.unwrap_or(*apply_flush_ms);
+        *log_bytes_max = self.log_bytes_max.unwrap_or(*log_bytes_max);
+        let value_bytes_max = &mut options.kv.value_bytes_max;
+        *value_bytes_max = self.value_bytes_max.unwrap_or(*value_bytes_max);
+    }
+}
+
+/// The data directory of node `id` below `db`.
+pub(super) fn node_directory(db: &Path, id: NodeId) -> PathBuf {
+    db.join(id.to_string())
+}
+
+impl ServeKv {
+    pub(super) async fn run(self, output: Output) -> Result<(), Failure> {
+        let nodes = self.cluster.resolve()?;
+        let id = NodeId(self.id);
+        let Some(address) = nodes.get(&id).copied() else {
+            let message = format!("--id {}: --cluster has nodes 1 to {}", self.id, nodes.len());
+            return Err(Failure::usage(message));
+        };
+        let cluster_id = self.cluster_id.clone();
+        let mut options =
+            NodeOptions::new(Identity { cluster_id: cluster_id.clone(), id, nodes: nodes.clone() });
+        self.tuning.apply(&mut options);
+        let internal =
+            |what: &str, error: std::io::Error| Failure::new(Code::Internal, format!("{what}: {error}"));
+        let signals = Signals::catch().map_err(|error| internal("catching signals", error))?;
+        let around = surroundings("node").map_err(|error| internal("randomness from the system", error))?;
+        let directory = node_directory(&self.db, id);
+        let volume = LevelDbVolume::open(&directory)
+            .map_err(|error| from_node(&NodeError::from(error), &directory))?;
+
+        let (ready, is_ready) = oneshot::channel();
+        let line = format!(
+            "{id} listens on {address} (cluster {cluster_id:?}, {} nodes, data in {})",
+            nodes.len(),
+            directory.display()
+        );
+        tokio::spawn(async move {
+            if is_ready.await.is_ok() {
+                // If nobody reads it, nobody waits for it.
+                let _ = output.line(&line);
+            }
+        });
+        let shutdown = async move {
+            let signal = signals.first().await;
+            tracing::info!(%id, signal, "stopping");
+        };
+        let observer = Arc::new(LogObserver::default());
+        serve_kv(options, Arc::new(volume), around, observer, Some(ready), shutdown)
+            .await
+            .map_err(|error| from_node(&error, &directory))
+    }
+}

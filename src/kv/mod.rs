@@ -1,0 +1,123 @@
+//! The key-value store of one Raft group.
+//!
+//! [`KvMachine`] applies [`Command`](crate::proto::kv::Command)s: it opens sessions and executes mutations exactly
+//! once (`session.rs` says how). Reads do not go through the log; they are [`KvQuery`]s of a view.
+//!
+//! # Keys in the state store
+//!
+//! | key | value |
+//! |---|---|
+//! | `0x00 …` | the driver's own records ([`crate::machine::DRIVER_PREFIX`]) |
+//! | `k/` user key | the value, as it is |
+//! | `s/` 16 bytes of client id, big endian | [`proto::kv::Session`](crate::proto::kv::Session) |
+//! | `t` | [`proto::kv::SessionTable`](crate::proto::kv::SessionTable) |
+//!
+//! No key of one row is a key of another, whatever bytes a user puts into a key.
+//!
+//! # Determinism
+//!
+//! What a machine writes is a function of the view, the entry and [`KvLimits`]. The limits decide what is refused
+//! *in the log* and which session is evicted, so **they are part of the replicated state machine**: all members of a
+//! group must run with the same limits, and changing them needs all members stopped, because a replica that applies
+//! one entry under another limit holds different data for ever. The same goes for the active mutant, which is why
+//! `kv.no_dedup` is switched on for a whole group.
+
+mod machine;
+mod operation;
+mod service;
+mod session;
+
+#[cfg(test)]
+mod machine_tests;
+#[cfg(test)]
+mod model_tests;
+
+pub use machine::{KvAnswer, KvMachine, KvQuery, KvReply, KvStatus};
+pub use service::KvService;
+pub use session::SWEEP_SESSIONS;
+
+/// The largest `value_bytes_max` that may be configured: one value must fit into a few messages of 4 MiB.
+pub const VALUE_BYTES_CEILING: usize = 8 << 20;
+
+/// The largest `key_bytes_max` that may be configured.
+pub const KEY_BYTES_CEILING: usize = 64 << 10;
+
+/// The largest `session_window` that may be configured: a session's record is rewritten at each of its mutations.
+pub const SESSION_WINDOW_CEILING: u64 = 1024;
+
+/// What the machine refuses and when it forgets a session. Part of the replicated function; see the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KvLimits {
+    /// A put, append or cas that would leave a larger value is refused.
+    pub value_bytes_max: usize,
+    /// A mutation of a longer key is refused.
+    pub key_bytes_max: usize,
+    /// How many sequence numbers at or above the lowest unacknowledged one a session may use at the same time.
+    pub session_window: u64,
+    /// An `OpenSession` beyond this many sessions is refused, unless the sweep made room.
+    pub sessions_max: u64,
+    /// A session is evicted only if it was idle for this long, by the time stamps of the log …
+    pub session_idle_ms: u64,
+    /// … *and* for this many log entries.
+    pub session_idle_entries: u64,
+}
+
+impl Default for KvLimits {
+    fn default() -> Self {
+        Self {
+            value_bytes_max: 1 << 20,
+            key_bytes_max: 4 << 10,
+            session_window: 64,
+            sessions_max: 100_000,
+            session_idle_ms: 60 * 60 * 1000,
+            session_idle_entries: 10_000,
+        }
+    }
+}
+
+/// A limit that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{limit} is {value}; it must be {least} to {most}")]
+pub struct LimitError {
+    /// The field of [`KvLimits`].
+    pub limit: &'static str,
+    /// What it was set to.
+    pub value: u64,
+    /// The smallest value that is allowed.
+    pub least: u64,
+    /// The largest value that is allowed.
+    pub most: u64,
+}
+
+impl KvLimits {
+    /// Refuses limits under which the store cannot work.
+    pub fn validate(&self) -> Result<(), LimitError> {
+        let bounds = [
+            ("value_bytes_max", self.value_bytes_max as u64, 1, VALUE_BYTES_CEILING as u64),
+            ("key_bytes_max", self.key_bytes_max as u64, 1, KEY_BYTES_CEILING as u64),
+            ("session_window", self.session_window, 1, SESSION_WINDOW_CEILING),
+            ("sessions_max", self.sessions_max, 1, u64::MAX),
+        ];
+        for (limit, value, least, most) in bounds {
+            if !(least..=most).contains(&value) {
+                return Err(LimitError { limit, value, least, most });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_limits_are_valid_and_a_limit_out_of_bounds_is_named() {
+        assert_eq!(KvLimits::default().validate(), Ok(()));
+        let limits = KvLimits { value_bytes_max: (8 << 20) + 1, ..KvLimits::default() };
+        let error = limits.validate().unwrap_err().to_string();
+        assert_eq!(error, "value_bytes_max is 8388609; it must be 1 to 8388608");
+        let limits = KvLimits { session_window: 0, ..KvLimits::default() };
+        assert_eq!(limits.validate().unwrap_err().limit, "session_window");
+    }
+}
