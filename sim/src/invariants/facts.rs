@@ -311,7 +311,7 @@ impl NodeFacts {
 }
 
 /// The entries of a write.
-pub fn appended<'a>(effects: &'a [Effect]) -> impl Iterator<Item = &'a Entry> {
+pub fn appended(effects: &[Effect]) -> impl Iterator<Item = &Entry> {
     effects.iter().flat_map(|effect| match effect {
         Effect::Persist(persist) => persist.append.as_slice(),
         _ => &[],
