@@ -30,6 +30,19 @@ pub(super) fn create_directories(path: &Path) -> Result<(), StorageError> {
     }
 }
 
+/// Syncs the directory that holds the name of `path`. A parent that we may not open is somebody else's care.
+pub(super) fn sync_parent(path: &Path) -> Result<(), StorageError> {
+    let parent = parent_of(path);
+    match File::open(&parent) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(path = %parent.display(), "cannot sync the directory above the data: {error}");
+            Ok(())
+        }
+        Err(error) => Err(from_io("opening", &parent, &error)),
+        Ok(directory) => directory.sync_all().map_err(|error| from_io("syncing", &parent, &error)),
+    }
+}
+
 /// The directory that holds the name of `path`.
 fn parent_of(path: &Path) -> PathBuf {
     match path.parent() {

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::error::{from_io, from_leveldb};
 use super::files::{
     bytes_below, create_directories, lock, names_in, read_if_there, rename, replace_file, sync_directory,
+    sync_parent,
 };
 use super::handle::Database;
 use super::{LevelDbStore, recovery};
@@ -142,6 +143,10 @@ impl Directory {
             _lock: lock(&path.join(LOCK_FILE))?,
         };
         directory.sweep()?;
+        // What a process killed before its syncs has left is read as if it were durable, so it has to be.
+        sync_directory(&directory.stores)?;
+        sync_directory(path)?;
+        sync_parent(path)?;
         Ok(directory)
     }
 
@@ -166,6 +171,8 @@ impl Directory {
         if !path.try_exists().map_err(|error| from_io("looking for", &path, &error))? {
             self.make_store(name, &path)?;
         }
+        // Also if it is there: an earlier attempt may have failed at this sync.
+        sync_directory(&self.stores)?;
         recovery::prepare(&path)?;
         let database = open_database(&path, false, Arc::new(mark))?;
         // LevelDB has renamed CURRENT without a sync of the directory.
