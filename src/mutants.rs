@@ -75,14 +75,14 @@ catalogue! {
         [Unit, Core, Model, Simulation],
         "A vote is granted to a candidate whose log lacks entries of the voter's.",
         seen in "ktoso/akka-raft#51";
-    ElectionVoteTwice = "election"."vote_twice", caught by "raft.election_safety" at [Unit, Core, Model, Simulation],
+    ElectionVoteTwice = "election"."vote_twice", caught by "raft.vote_once" at [Unit, Core, Model, Simulation],
         "The vote already given in this term is forgotten when a second candidate asks.",
         seen in "hazelcast/hazelcast#16643, etcd-io/etcd#2461, ktoso/akka-raft#56";
     ReplicationCommitOldTerm = "replication"."commit_old_term", caught by "raft.commit_current_term" at
         [Unit, Core, Model, Simulation],
         "Entries of earlier terms are committed by counting their replicas.",
         seen in "Raft figure 8; logcabin/logcabin#44, async-raft/async-raft#108, canonical/raft#220";
-    ReplicationQuorumOffByOne = "replication"."quorum_off_by_one", caught by "raft.state_machine_safety" at
+    ReplicationQuorumOffByOne = "replication"."quorum_off_by_one", caught by "raft.ack_durable" at
         [Unit, Core, Model, Simulation],
         "One member less than a majority commits an entry.",
         seen in "eRaft: half of an even number of members commits";
@@ -101,14 +101,14 @@ catalogue! {
     DiskReplyBeforeSync = "disk"."reply_before_sync", caught by "raft.ack_durable" at [Simulation],
         "The driver sends the replies of a write while it is still under way.",
         seen in "robustmq/robustmq#2039, deventlab/d-engine#447";
-    DiskStateAndIndexInTwoBatches = "disk"."state_and_index_in_two_batches", caught by "kv.exactly_once" at
+    DiskStateAndIndexInTwoBatches = "disk"."state_and_index_in_two_batches", caught by "kv.replicas_equal" at
         [Simulation],
-        "Keys and the applied index are written in two batches; a crash between them applies entries twice.",
+        "The applied index is written in a batch of its own, before the keys; a crash between them loses applied entries.",
         seen in "etcd-io/etcd#13766; eRaft keeps no applied index at all";
     KvNoDedup = "kv"."no_dedup", caught by "kv.exactly_once" at [Unit, Simulation],
         "A retried request is executed again although its reply is in its session.",
         seen in "tidwall/summitdb#5, databendlabs/openraft#2095, fluree/db#1839";
-    KvReadWithoutBarrier = "kv"."read_without_barrier", caught by "kv.linearizable" at [Core, Simulation],
+    KvReadWithoutBarrier = "kv"."read_without_barrier", caught by "raft.read_index" at [Core, Simulation],
         "A node that believes to lead answers a read from its memory without asking a majority.",
         seen in "etcd-io/etcd#741 (found by Jepsen), deventlab/d-engine#381";
     KvReadIndexBeforeOwnTermCommit = "kv"."read_index_before_own_term_commit", caught by "raft.read_index" at

@@ -51,6 +51,7 @@ pub struct Site {
 
 impl Site {
     /// The next draw of this site.
+    #[allow(clippy::should_implement_trait)] // not an iterator: it never ends
     pub fn next(&mut self) -> Draw {
         self.ordinal += 1;
         self.draws.draw(self.site, self.number, self.ordinal)

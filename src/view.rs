@@ -9,6 +9,9 @@ use std::ops::Bound;
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
+/// Where a range of keys starts and ends, as a `BTreeMap` takes it.
+pub type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// Half-open range of keys: from `start` (included) up to `end` (excluded; `None`: to the last key).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
@@ -43,7 +46,7 @@ impl KeyRange {
     }
 
     /// As bounds for a `BTreeMap`; `None` if no key can be inside.
-    pub fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+    pub fn bounds(&self) -> Option<KeyBounds<'_>> {
         match &self.end {
             Some(end) if *end <= self.start => None,
             Some(end) => Some((Bound::Included(&self.start), Bound::Excluded(end))),

@@ -1,1 +1,34 @@
-//! sim
+//! The deterministic simulator of eraft: a whole cluster in one thread, with seeded faults.
+//!
+//! A [`scenario`] says what runs are made of; with a seed it becomes a [`schedule::Plan`]; the world runs the plan
+//! inside madsim, and its oracles judge it. One (plan, seed) gives one digest, bit for bit.
+
+pub mod artifact;
+#[cfg(madsim)]
+pub mod cli;
+pub mod core;
+pub mod digest;
+#[cfg(madsim)]
+pub mod disk;
+pub mod fuzz;
+pub mod invariants;
+#[cfg(madsim)]
+mod judge;
+#[cfg(madsim)]
+pub mod net;
+#[cfg(madsim)]
+pub mod observer;
+pub mod oracles;
+pub mod outcome;
+#[cfg(madsim)]
+mod phases;
+pub mod runner;
+pub mod scenario;
+pub mod schedule;
+#[cfg(madsim)]
+pub mod timing;
+pub mod trace;
+#[cfg(madsim)]
+pub mod workload;
+#[cfg(madsim)]
+pub mod world;

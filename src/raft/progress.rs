@@ -122,10 +122,11 @@ impl Progress {
     pub fn rejected(&mut self, previous: Index, next: Index) -> bool {
         let stale = match self.flow {
             Flow::Probe { .. } => self.next != previous.next(),
-            Flow::Replicate(_) => previous <= self.matched,
+            Flow::Replicate(_) => false,
             Flow::Snapshot => true,
         };
-        if stale {
+        // What it acknowledged it cannot lack: an old reply, or a damaged member, which must not be probed in a loop.
+        if stale || previous <= self.matched {
             return false;
         }
         self.next = next.min(previous).max(self.matched.next());

@@ -117,6 +117,10 @@ impl Raft {
             "the state's applied index lies outside of the log; the open-time rule was not applied"
         );
         out.push(Effect::Arm(Timer::Election));
+        // A snapshot's state becomes durable on its own, so a crash may keep it and lose the write that raised the
+        // term before it. That term was never answered in: no vote of it can be forgotten here.
+        let seen = log.last().term;
+        let hard = if seen > hard.term { HardState { term: seen, vote: None } } else { hard };
         Self {
             config,
             hard,

@@ -171,8 +171,9 @@ impl Raft {
     pub(super) fn send_heartbeats(&mut self, out: &mut Vec<Effect>) {
         let Role::Leader(leader) = &self.role else { return };
         let round = leader.reads.round();
+        let mutant = self.config.mutants.is(MutantId::ReplicationCommitBeyondMatched);
         for (to, progress) in &leader.progress {
-            let commit = self.commit.min(progress.matched);
+            let commit = if mutant { self.commit } else { self.commit.min(progress.matched) };
             self.send(*to, Body::Heartbeat { commit, round }, out);
         }
     }
@@ -184,7 +185,8 @@ impl Raft {
         progress.heartbeat_answered();
         leader.reads.answered(from, round);
         // Behind, and nothing came of what was sent: it may be lost.
-        let stuck = progress.matched < last && !std::mem::take(&mut progress.moved);
+        let moved = std::mem::take(&mut progress.moved);
+        let stuck = progress.matched < last && !moved;
         self.send_append(from, stuck, out);
         self.confirm_reads(out);
     }

@@ -60,23 +60,32 @@ impl<M: StateMachine> Raft for RaftService<M> {
 
     async fn snapshot(&self, request: Request<Streaming<pb::Frame>>) -> Result<Response<pb::Frame>, Status> {
         let mut frames = request.into_inner();
-        let context = self.handle.service.clone();
-        let received = async {
+        let handle = self.handle.clone();
+        // A task of its own: gRPC drops this call when the sender goes away, and the driver waits for an ending.
+        let context = handle.service.clone();
+        let answering = context.clone();
+        let (named, sender) = tokio::sync::oneshot::channel();
+        let received = tokio::spawn(async move {
             let hello = first(&mut frames).await?;
             let content = pb::SnapshotFrame::decode(hello).map_err(|error| error.to_string())?.content;
             let Some(pb::snapshot_frame::Content::Hello(hello)) = content else {
                 return Err("no hello came first".to_owned());
             };
             let from = context.identity.check(&hello)?;
+            let _ = named.send(from);
             let frames = context.inbound(from, Channel::Snapshot, frames);
-            let (inbox, volume) = (&self.handle.events, &*context.volume);
+            let (inbox, volume) = (&handle.events, &*context.volume);
             snapshots::receive(from, frames, inbox, volume, &context.options, &context.surroundings).await
-        };
-        let result = received.await;
+        });
+        let result = received.await.map_err(|error| Status::internal(error.to_string()))?;
         if let Err(reason) = &result {
             tracing::debug!(reason, "snapshot refused");
         }
-        Ok(Response::new(snapshots::result_frame(result)))
+        let answer = snapshots::result_frame(result);
+        // Who has not said its name gets its refusal without the hook.
+        let Ok(to) = sender.await else { return Ok(Response::new(answer)) };
+        let payload = answering.outbound_one(to, Channel::Snapshot, answer.payload).await;
+        Ok(Response::new(pb::Frame { payload: payload.map_err(Status::unavailable)? }))
     }
 }
 
@@ -120,6 +129,14 @@ impl Context {
             Err(status) => Err(status.message().to_owned()),
         });
         self.surroundings.link.inbound(route, frames.boxed())
+    }
+
+    /// The one message of a reply, through the hook.
+    async fn outbound_one(&self, to: NodeId, channel: Channel, payload: Bytes) -> Result<Bytes, String> {
+        let route = Route { from: Party::Node(self.identity.id), to: Party::Node(to), channel };
+        let one = futures_util::stream::once(async { Ok(payload) }).boxed();
+        let mut sent = self.surroundings.link.outbound(route, one);
+        sent.next().await.unwrap_or_else(|| Err("the stream was closed".to_owned()))
     }
 }
 

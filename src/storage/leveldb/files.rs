@@ -19,20 +19,29 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), StorageError> {
 ///
 /// The first one that is there is synced too: the process that made it may have ended before it was.
 pub(super) fn create_directories(path: &Path) -> Result<(), StorageError> {
-    let parent = parent_of(path);
     if path.is_dir() {
-        return match File::open(&parent).and_then(|directory| directory.sync_all()) {
-            // Not ours, then: whoever makes a name in a directory must be able to sync it.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            synced => synced.map_err(|error| from_io("syncing", &parent, &error)),
-        };
+        return sync_parent(path);
     }
+    let parent = parent_of(path);
     create_directories(&parent)?;
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(from_io("making the directory", path, &error))
         }
         _ => sync_directory(&parent),
+    }
+}
+
+/// Syncs the directory that holds the name of `path`. A parent that we may not open is somebody else's care.
+pub(super) fn sync_parent(path: &Path) -> Result<(), StorageError> {
+    let parent = parent_of(path);
+    match File::open(&parent) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(path = %parent.display(), "cannot sync the directory above the data: {error}");
+            Ok(())
+        }
+        Err(error) => Err(from_io("opening", &parent, &error)),
+        Ok(directory) => directory.sync_all().map_err(|error| from_io("syncing", &parent, &error)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The real engine: LevelDB, behind our own safe wrapper.
 //!
-//! - [`handle`]: the only place that calls LevelDB's C interface.
+//! - `handle`: the only place that calls LevelDB's C interface.
 //! - `writer`: the thread per store that groups batches into synced writes.
 //! - [`wal`] and `recovery`: what is checked, and cut off, before LevelDB opens a store.
 //! - [`volume`]: the data directory.
@@ -11,10 +11,13 @@
 //! log's end, cannot be told from a write that the machine never finished, and is cut off with a warning. Tables are
 //! mapped into memory, so a device that fails to deliver a table's page ends the process with SIGBUS: a failure to
 //! read stops the node, though not with a sentence.
+//!
+//! What we assume of the file system: within one directory, names change in order. LevelDB switches CURRENT to a new
+//! MANIFEST and deletes the old one without a sync between; file systems with a journal keep that order.
 
 mod error;
 mod files;
-pub mod handle;
+mod handle;
 mod manifest;
 mod recovery;
 pub mod volume;
@@ -24,6 +27,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use handle::{BLOCK_CACHE_BYTES, BLOOM_BITS_PER_KEY, WRITE_BUFFER_BYTES};
 pub use volume::LevelDbVolume;
 pub use writer::{GROUP_BYTES_MAX, QUEUE_BATCHES_MAX, QUEUE_BYTES_MAX};
 

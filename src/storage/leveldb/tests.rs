@@ -45,3 +45,83 @@ async fn agrees_with_the_model() {
         suite::model::check(&mut Real::new(), seed, 150, &[End::ProcessDeath]).await;
     }
 }
+
+fn put(key: &str, value: &str) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(key, value);
+    batch
+}
+
+#[tokio::test]
+async fn a_snapshot_keeps_its_store_open() {
+    let real = Real::new();
+    let volume = real.open();
+    let store = volume.open("log").await.expect("the store opens");
+    store.write(put("a", "1")).await.expect("the write completes");
+    let snapshot = store.snapshot().expect("a snapshot");
+    drop(store);
+    assert_eq!(snapshot.get(b"a"), Ok(Some(b"1".to_vec())));
+    let error = volume.open("log").await.err().expect("the database is open").to_string();
+    assert!(error.contains("a snapshot keeps it open"), "{error}");
+    drop(snapshot);
+    volume.open("log").await.expect("the store opens again");
+}
+
+#[tokio::test]
+async fn a_directory_is_used_by_one_volume() {
+    let real = Real::new();
+    let volume = real.open();
+    let second = || LevelDbVolume::open(real.directory.path()).map(drop);
+    let error = second().expect_err("the directory is locked").to_string();
+    assert!(error.contains("is another eraft process using it?"), "{error}");
+    let store = volume.open("log").await.expect("the store opens");
+    drop(volume);
+    second().expect_err("an open store keeps the directory locked");
+    drop(store);
+    second().expect("everything is closed");
+}
+
+#[tokio::test]
+async fn what_a_crash_leaves_behind_is_swept() {
+    let real = Real::new();
+    let volume = real.open();
+    volume.replace_file("current", b"old".to_vec()).await.expect("the file is replaced");
+    drop(volume);
+    let stores = real.directory.path().join("stores");
+    for name in [".log.new", ".state.removed"] {
+        std::fs::create_dir(stores.join(name)).expect("a directory");
+        std::fs::write(stores.join(name).join("CURRENT"), b"half").expect("a file");
+    }
+    std::fs::write(real.directory.path().join(".current.new"), b"ne").expect("a file");
+    let volume = real.open();
+    assert_eq!(files::names_in(&stores), Ok(vec![]));
+    assert_eq!(volume.read_file("current").await, Ok(Some(b"old".to_vec())));
+    volume.replace_file("current", b"new".to_vec()).await.expect("the file is replaced");
+    assert_eq!(volume.read_file("current").await, Ok(Some(b"new".to_vec())));
+}
+
+#[tokio::test]
+async fn a_dropped_store_has_written_what_was_queued() {
+    let real = Real::new();
+    let volume = real.open();
+    let store = volume.open("log").await.expect("the store opens");
+    let writes: Vec<_> = (0..100).map(|i| store.write(put(&format!("{i:03}"), "1"))).collect();
+    drop(store);
+    for write in writes {
+        write.await.expect("a queued write completes");
+    }
+    let store = volume.open("log").await.expect("the store opens again");
+    let everything = PageLimit { pairs_max: usize::MAX, bytes_max: usize::MAX };
+    assert_eq!(store.page(&KeyRange::all(), everything).map(|page| page.len()), Ok(100));
+}
+
+#[test]
+fn leveldbs_words_become_types() {
+    let of = |message| error::from_leveldb("writing to", Path::new("/d"), message);
+    assert!(matches!(of("IO error: /d/5.log: No space left on device"), StorageError::Full { .. }));
+    assert!(matches!(of("Corruption: bad block"), StorageError::Corrupt { .. }));
+    let locked = of("IO error: lock /d/LOCK: Resource temporarily unavailable").to_string();
+    assert!(locked.contains("is another eraft process using it?"), "{locked}");
+    let other = of("IO error: /d/5.log: Input/output error");
+    assert_eq!(other.to_string(), "writing to /d: IO error: /d/5.log: Input/output error");
+}

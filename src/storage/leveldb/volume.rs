@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::error::{from_io, from_leveldb};
 use super::files::{
     bytes_below, create_directories, lock, names_in, read_if_there, rename, replace_file, sync_directory,
+    sync_parent,
 };
 use super::handle::Database;
 use super::{LevelDbStore, recovery};
@@ -134,7 +135,6 @@ struct Directory {
 impl Directory {
     fn open(path: &Path) -> Result<Self, StorageError> {
         let stores = path.join(STORES_DIRECTORY);
-        // Syncs the data directory as well, in which the small files are.
         create_directories(&stores)?;
         let directory = Self {
             path: path.to_path_buf(),
@@ -143,9 +143,10 @@ impl Directory {
             _lock: lock(&path.join(LOCK_FILE))?,
         };
         directory.sweep()?;
-        // A process that ended between a rename and its sync has left a name that is not durable, and nothing that is
-        // written from now on would be.
+        // What a process killed before its syncs has left is read as if it were durable, so it has to be.
         sync_directory(&directory.stores)?;
+        sync_directory(path)?;
+        sync_parent(path)?;
         Ok(directory)
     }
 
@@ -170,6 +171,8 @@ impl Directory {
         if !path.try_exists().map_err(|error| from_io("looking for", &path, &error))? {
             self.make_store(name, &path)?;
         }
+        // Also if it is there: an earlier attempt may have failed at this sync.
+        sync_directory(&self.stores)?;
         recovery::prepare(&path)?;
         let database = open_database(&path, false, Arc::new(mark))?;
         // LevelDB has renamed CURRENT without a sync of the directory.

@@ -10,13 +10,13 @@
 //!   Its own `middle` and `last` parts may well be valid behind the bad spot, because a device may write the parts
 //!   of one unsynced write in any order.
 //!
-//! A length field may be the bad part, so what follows is looked for at every byte, not by following lengths.
+//! A length field may be the bad part, so what follows is looked for at every byte of its block, not by following lengths.
 //! LevelDB itself only goes on at the next block, and takes a length that points behind the end of the file for a
 //! torn write whatever is there: that is how it loses synced records without a word.
 //!
 //! What stays undetectable: damage inside the very last logical record, and the loss of whole records from the end
 //! of the file, look exactly like torn writes. What is refused although nothing is lost: a torn write whose payload
-//! contains bytes that are themselves a valid log record.
+//! contains, in the block of the tear, bytes that are themselves a valid log record.
 
 use std::fmt;
 
@@ -156,13 +156,29 @@ pub fn scan(file: &[u8], mut each: impl FnMut(usize, &[u8])) -> Verdict {
 
 /// Decides between a torn write and corruption; `start` is where the fragmented record around `position` begins.
 fn judge(file: &[u8], position: usize, flaw: Flaw, start: Option<usize>) -> Verdict {
-    let starts = |offset: &usize| {
-        matches!(physical(file, *offset), Found::Record { kind: Kind::Full | Kind::First, .. })
-    };
-    match (position + 1..file.len()).find(starts) {
+    match next_start(file, position) {
         Some(next) => Verdict::Corrupt { offset: position, flaw, next },
         None => Verdict::Torn { offset: start.unwrap_or(position), flaw },
     }
+}
+
+/// Where the next logical record starts after the bad spot. A block begins with a record, and whole records lead to
+/// the next one; behind a bad one, lengths mean nothing and every byte may be a beginning until the block ends.
+fn next_start(file: &[u8], bad: usize) -> Option<usize> {
+    let (mut position, mut lost) = (bad + 1, true);
+    while position < file.len() {
+        lost &= position % BLOCK_BYTES != 0;
+        position = match physical(file, position) {
+            Found::Record { kind: Kind::Full | Kind::First, .. } => return Some(position),
+            Found::Record { next, .. } if !lost => next,
+            Found::Padding { next } => next,
+            _ => {
+                lost = true;
+                position + 1
+            }
+        };
+    }
+    None
 }
 
 /// What is at `position`.

@@ -91,11 +91,11 @@ impl Queue {
         let mut waiting =
             self.filled.wait_while(self.lock(), is_idle).unwrap_or_else(PoisonError::into_inner);
         let (mut group, mut bytes) = (Vec::new(), 0);
-        while let Some(job) =
-            waiting.jobs.pop_front_if(|job| group.is_empty() || bytes + job.bytes <= GROUP_BYTES_MAX)
+        while let Some(next) = waiting.jobs.front()
+            && (group.is_empty() || bytes + next.bytes <= GROUP_BYTES_MAX)
         {
-            bytes += job.bytes;
-            group.push(job);
+            bytes += next.bytes;
+            group.extend(waiting.jobs.pop_front());
         }
         waiting.bytes -= bytes;
         self.drained.notify_all();
@@ -122,7 +122,10 @@ impl Writer {
         let queue = Arc::new(Queue::default());
         let worker = Worker { database, directory: directory.to_path_buf(), newest, failed: None };
         let closer = CloseOnExit(queue.clone());
-        let run = move || worker.run(&closer.0);
+        let run = move || {
+            let closer = closer;
+            worker.run(&closer.0);
+        };
         let thread = thread::Builder::new().name("leveldb-write".to_string()).spawn(run);
         let thread =
             thread.map_err(|error| from_io("starting the thread that writes to", directory, &error))?;
@@ -237,5 +240,47 @@ impl NewestLog {
         sync_directory(directory)?;
         *self = Self::find(directory)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(bytes: usize) -> Job {
+        Job { batch: Batch::new(), bytes, done: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn groups_are_bounded_and_in_order() {
+        let queue = Queue::default();
+        let sizes = [10, GROUP_BYTES_MAX - 10, 1, 3 * GROUP_BYTES_MAX, 5, 6];
+        for bytes in sizes {
+            assert!(queue.push(job(bytes)).is_ok(), "the queue is open");
+        }
+        queue.close();
+        assert!(queue.push(job(1)).is_err(), "a closed queue takes nothing");
+        let groups = std::iter::from_fn(|| queue.next_group());
+        let groups: Vec<Vec<usize>> =
+            groups.map(|group| group.iter().map(|job| job.bytes).collect()).collect();
+        assert_eq!(groups, [&sizes[..2], &sizes[2..3], &sizes[3..4], &sizes[4..]]);
+        assert_eq!(queue.lock().bytes, 0, "what is taken no longer counts");
+    }
+
+    #[test]
+    fn a_full_queue_makes_its_caller_wait() {
+        let queue = Queue::default();
+        assert!(queue.push(job(2 * QUEUE_BYTES_MAX)).is_ok(), "an empty queue takes a batch of any size");
+        let pushed = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(queue.push(job(1)).is_ok(), "the queue is open");
+                pushed.store(true, std::sync::atomic::Ordering::SeqCst);
+            });
+            thread::sleep(std::time::Duration::from_millis(50));
+            assert!(!pushed.load(std::sync::atomic::Ordering::SeqCst), "the queue is full");
+            assert_eq!(queue.next_group().map(|group| group.len()), Some(1));
+        });
+        assert!(pushed.into_inner(), "there is room again");
     }
 }

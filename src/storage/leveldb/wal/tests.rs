@@ -35,7 +35,7 @@ fn file_of(sizes: &[usize]) -> (Vec<u8>, Vec<usize>) {
     for (i, size) in sizes.iter().enumerate() {
         let padding = BLOCK_BYTES - file.len() % BLOCK_BYTES;
         starts.push(file.len() + if padding < HEADER_BYTES { padding } else { 0 });
-        append(&mut file, &vec![i as u8 + b'A'; *size]);
+        append(&mut file, &vec![(i % 100) as u8 + b'A'; *size]);
     }
     (file, starts)
 }
@@ -162,4 +162,22 @@ fn holes_in_the_last_record_are_torn() {
     file[BLOCK_BYTES..2 * BLOCK_BYTES].fill(0);
     let corrupt = Verdict::Corrupt { offset: BLOCK_BYTES, flaw: Flaw::Zeroed, next: starts[2] };
     assert_eq!(run(&file), (vec![20], corrupt));
+}
+
+/// What clients store may look like a log; inside whole parts of a torn record it is not taken for one.
+#[test]
+fn records_inside_a_value_do_not_count() {
+    let (inner, _) = file_of(&[50; 3_000]);
+    let mut file = Vec::new();
+    append(&mut file, b"before");
+    let start = file.len();
+    append(&mut file, &inner);
+    let torn = &file[..file.len() - 1];
+    let mut holed = file.clone();
+    holed[start..BLOCK_BYTES].fill(0);
+    for bad in [&holed[..], &torn[..4 * BLOCK_BYTES]] {
+        let (found, verdict) = run(bad);
+        assert_eq!(found, [6]);
+        assert!(matches!(verdict, Verdict::Torn { offset, .. } if offset == start), "{verdict:?}");
+    }
 }

@@ -1,0 +1,60 @@
+# `make help` lists what there is.
+.DEFAULT_GOAL := help
+SIM_FLAGS := --config "build.rustflags=['--cfg','madsim']" --target-dir target/sim
+# Seeds of the bounded fuzz that is part of `make test`.
+FUZZ_SEEDS ?= 0..200
+
+.PHONY: help setup demo test test-real test-sim fuzz lint fmt clippy-real clippy-sim docs deny bench release mutants
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+setup: ## install what the build needs, or say what to install
+	@scripts/setup
+
+demo: setup ## find a planted bug in the simulator, then run a real cluster through a crash
+	@scripts/demo
+
+test: setup ## all tests of both worlds, and a bounded fuzz with determinism check
+	@scripts/timed "tests, real" scripts/cargo-tests real
+	@scripts/timed "tests, simulated" scripts/cargo-tests sim
+	@scripts/timed "fuzz, determinism" $(MAKE) --no-print-directory fuzz
+
+fuzz: ## the swarm campaign, bounded
+	cargo sim fuzz scenarios/swarm/kv.toml --seeds $(FUZZ_SEEDS) --check-determinism 20
+	cargo sim core --seconds 20
+
+lint: setup ## formatting, clippy in both builds, documentation, dependencies
+	@scripts/timed "fmt" $(MAKE) --no-print-directory fmt
+	@scripts/timed "clippy, real" $(MAKE) --no-print-directory clippy-real
+	@scripts/timed "clippy, simulated" $(MAKE) --no-print-directory clippy-sim
+	@scripts/timed "docs" $(MAKE) --no-print-directory docs
+	@scripts/timed "deny" $(MAKE) --no-print-directory deny
+
+fmt:
+	cargo fmt --all --check
+
+clippy-real:
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p eraft --all-targets -- -D warnings
+
+clippy-sim:
+	cargo clippy $(SIM_FLAGS) --workspace --all-targets -- -D warnings
+
+docs:
+	cargo rustdoc -p eraft --lib -- -D warnings
+	cargo rustdoc -p eraft-sim --lib -- -D warnings
+	cargo rustdoc -p eraft-checker --lib -- -D warnings
+
+deny:
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
+	else echo "cargo-deny is not installed: skipped (cargo install cargo-deny)"; fi
+
+bench: setup ## throughput, latency and simulator speed, printed
+	@scripts/bench
+
+release: setup ## the release binary, without planted bugs: target/release/eraft
+	cargo build --release -p eraft
+
+mutants: setup ## every planted bug at its cheapest layer
+	@scripts/mutants

@@ -1,0 +1,135 @@
+//! The command line.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use eraft_checker::check::STEPS_MAX_DEFAULT;
+use eraft_checker::{Format, ModelKind, Options};
+
+const EXAMPLES: &str = "\
+Examples:
+  eraft-check history.jsonl                    one history, which names its model
+  eraft-check -o json runs/*.jsonl             a line of JSON for each
+  eraft-check --model register - < log.jsonl   standard input, without a header
+  eraft-check --timeout 5s --memory 512MiB big.jsonl
+
+Exit codes:
+  0  every history is linearizable
+  1  some history is not
+  2  some history cannot be read, or the command line is wrong
+  5  some history is undecided: out of time, memory or steps
+  70 an error of this program";
+
+/// Says whether recorded histories are linearizable.
+#[derive(Debug, Parser)]
+#[command(name = "eraft-check", version, after_help = EXAMPLES)]
+pub struct Args {
+    /// The files; - is standard input.
+    #[arg(value_name = "HISTORY", required = true)]
+    pub histories: Vec<String>,
+
+    /// The model, if a file does not name it.
+    #[arg(long, env = "ERAFT_MODEL")]
+    pub model: Option<ModelKind>,
+
+    /// How the files are written.
+    #[arg(long, env = "ERAFT_FORMAT", default_value = "auto")]
+    pub format: Format,
+
+    /// Time for each file: 500ms, 60s, 5m.
+    #[arg(long, env = "ERAFT_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub timeout: Duration,
+
+    /// Memory for the search in each file: 512MiB, 1GiB.
+    #[arg(long, env = "ERAFT_MEMORY", value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
+    pub memory: usize,
+
+    /// Steps of the search in each partition; unlike the time, the same on every machine.
+    #[arg(long, env = "ERAFT_STEPS", value_name = "N", default_value_t = STEPS_MAX_DEFAULT)]
+    pub steps: u64,
+
+    /// How to print the verdicts; a table on a terminal, plain otherwise.
+    #[arg(short, long = "output", env = "ERAFT_OUTPUT", value_name = "FORM")]
+    output: Option<Output>,
+}
+
+/// How verdicts are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people, in columns.
+    Table,
+    /// A JSON object a line.
+    Json,
+    /// For people and grep, a file after the other.
+    Plain,
+}
+
+impl Args {
+    /// What a check may cost.
+    pub fn options(&self) -> Options {
+        Options { steps_max: self.steps, memory_bytes_max: self.memory, timeout: Some(self.timeout) }
+    }
+
+    /// How to print.
+    pub fn output(&self) -> Output {
+        let usual = if std::io::stdout().is_terminal() { Output::Table } else { Output::Plain };
+        self.output.unwrap_or(usual)
+    }
+}
+
+/// Splits `12ms` into 12 and `ms`.
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let unit = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..unit].parse().ok()?, &text[unit..]))
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let milliseconds = number_and_unit(text).and_then(|(number, unit)| match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => None,
+    });
+    milliseconds
+        .map(Duration::from_millis)
+        .ok_or_else(|| "expected a time such as 500ms, 60s or 5m".to_owned())
+}
+
+fn parse_size(text: &str) -> Result<usize, String> {
+    let bytes = number_and_unit(text).and_then(|(number, unit)| match unit {
+        "B" => Some(number),
+        "KiB" => number.checked_mul(1 << 10),
+        "MiB" => number.checked_mul(1 << 20),
+        "GiB" => number.checked_mul(1 << 30),
+        _ => None,
+    });
+    bytes
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or_else(|| "expected a size such as 512MiB or 1GiB".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_need_a_unit() {
+        assert_eq!(parse_time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_time("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(parse_size("2KiB"), Ok(2048));
+        for wrong in ["", "5", "s", "-1s", "1.5s", "5 s", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "1", "1GB", "18446744073709551615GiB"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+}

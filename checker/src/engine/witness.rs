@@ -1,0 +1,103 @@
+//! The proof of "linearizable": an order of the operations, replayed.
+//!
+//! The replay knows nothing of the search: it wants every operation that returned exactly once, every other at most once,
+//! none before another that had returned when it was invoked, and every answer explained by the model.
+
+use std::collections::BTreeSet;
+
+use crate::engine::OperationOf;
+use crate::engine::plan::Plan;
+use crate::engine::trail::Step;
+use crate::model::{Class, Model};
+
+/// Why an order proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// An operation that returned is missing, or one is there twice.
+    Incomplete,
+    /// An operation comes before one that had returned when it was invoked.
+    RealTime,
+    /// The model does not explain an answer.
+    Illegal,
+}
+
+/// The order of the search with the free operations that returned: blind writes, each put before another blind write that
+/// was placed while it was open.
+pub(crate) fn complete<'a, M: Model>(plan: &Plan<'a, M>, steps: &[Step]) -> Option<Vec<&'a OperationOf<M>>> {
+    let mut placed = vec![false; plan.operations.len()];
+    steps.iter().for_each(|step| placed[step.operation] = true);
+    // For each step, what goes right before it.
+    let mut hidden: Vec<Vec<usize>> = vec![Vec::new(); steps.len()];
+    for number in (0..plan.operations.len()).filter(|number| !placed[*number] && !plan.is_unknown(*number)) {
+        let first = steps.partition_point(|step| step.event <= plan.invoked_at[number]);
+        let window = steps[first..].iter().take_while(|step| step.event <= plan.returned_at[number]);
+        let cover =
+            window.map(|step| plan.class_of(step.operation)).position(|class| class == Class::BlindWrite);
+        hidden[first + cover?].push(number);
+    }
+    let order = steps.iter().zip(hidden).flat_map(|(step, mut before)| {
+        before.push(step.operation);
+        before
+    });
+    Some(order.map(|number| plan.operations[number]).collect())
+}
+
+/// Checks an order of `operations` from scratch, and returns the state after it.
+pub(crate) fn replay<M: Model>(
+    model: &M,
+    operations: &[&OperationOf<M>],
+    order: &[&OperationOf<M>],
+) -> Result<M::State, Flaw> {
+    let mut missing: BTreeSet<usize> = operations.iter().map(|operation| operation.invoked.event).collect();
+    let mut state = model.init();
+    let mut invoked_last = 0;
+    for operation in order {
+        if !missing.remove(&operation.invoked.event) {
+            return Err(Flaw::Incomplete);
+        }
+        if operation.returned().is_some_and(|returned| returned.event < invoked_last) {
+            return Err(Flaw::RealTime);
+        }
+        invoked_last = invoked_last.max(operation.invoked.event);
+        state = model.step(&state, &operation.op, operation.ret()).ok_or(Flaw::Illegal)?;
+    }
+    let unknown = |operation: &&&OperationOf<M>| operation.ret().is_none();
+    for operation in operations.iter().filter(unknown) {
+        missing.remove(&operation.invoked.event);
+    }
+    if missing.is_empty() { Ok(state) } else { Err(Flaw::Incomplete) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{History, HistoryBuilder};
+    use crate::models::register::{Register, RegisterOp, RegisterRet};
+
+    fn history() -> History<RegisterOp, RegisterRet> {
+        let mut builder = HistoryBuilder::new();
+        let write = |value: &str| RegisterOp::Write { key: None, value: value.into() };
+        builder.invoke(1, write("1"), 1, None).unwrap();
+        builder.ok(1, RegisterRet::Done, None, 2, None).unwrap();
+        builder.invoke(1, write("2"), 3, None).unwrap();
+        builder.invoke(2, RegisterOp::Read { key: None }, 4, None).unwrap();
+        builder.ok(2, RegisterRet::Value(Some("1".into())), None, 5, None).unwrap();
+        builder.finish()
+    }
+
+    #[test]
+    fn only_a_true_order_is_accepted() {
+        let history = history();
+        let all: Vec<_> = history.operations.iter().collect();
+        let verdict = |order: &[usize]| {
+            let order: Vec<_> = order.iter().map(|number| all[*number]).collect();
+            replay(&Register::plain(), &all, &order)
+        };
+        assert_eq!(verdict(&[0, 2]), Ok(Some("1".into())));
+        assert_eq!(verdict(&[0, 2, 1]), Ok(Some("2".into())));
+        assert_eq!(verdict(&[0, 1, 2]), Err(Flaw::Illegal));
+        assert_eq!(verdict(&[0, 1]), Err(Flaw::Incomplete));
+        assert_eq!(verdict(&[0, 2, 2]), Err(Flaw::Incomplete));
+        assert_eq!(verdict(&[1, 0, 2]), Err(Flaw::RealTime));
+    }
+}

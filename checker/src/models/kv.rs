@@ -1,0 +1,230 @@
+//! A key-value store: get, put, append, delete, compare-and-set on arbitrary bytes. A missing key is not an empty value.
+//!
+//! A get sees the whole value, and an append can only make a value longer. So a value that is not a prefix of anything
+//! that some operation of the partition reads or compares with can never again be told from another such value: no get
+//! can return it, no comparison can match it, and appending keeps it so. [`Kv::focus`] folds all of them into
+//! [`KvState::Unobserved`]. Without that, `n` appends of unknown outcome would stand for about `n!` different states.
+
+use std::sync::Arc;
+
+use crate::model::{Class, Model};
+use crate::value::Value;
+
+/// A request to the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KvOp {
+    /// Reads a key.
+    Get {
+        /// The key.
+        key: Value,
+    },
+    /// Sets a key.
+    Put {
+        /// The key.
+        key: Value,
+        /// The new value.
+        value: Value,
+    },
+    /// Appends to a key, which it creates if it is missing.
+    Append {
+        /// The key.
+        key: Value,
+        /// What is appended.
+        value: Value,
+    },
+    /// Removes a key.
+    Delete {
+        /// The key.
+        key: Value,
+    },
+    /// Sets a key if it has the expected value.
+    Cas {
+        /// The key.
+        key: Value,
+        /// The value that it must have; `None`: it must be missing.
+        expected: Option<Value>,
+        /// The new value.
+        new: Value,
+    },
+}
+
+/// An answer of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KvRet {
+    /// To a get: the value, `None` if the key is missing.
+    Value(Option<Value>),
+    /// To a put, an append, or a delete that does not say whether the key was there.
+    Done,
+    /// To a delete: whether the key was there.
+    Deleted(bool),
+    /// To a compare-and-set: whether the value was as expected, and so was set.
+    Swapped(bool),
+}
+
+/// The state of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KvState {
+    /// There is no such key.
+    Missing,
+    /// The key has this value.
+    Value(Value),
+    /// The key has one of the values that no operation of the partition can tell apart.
+    Unobserved,
+}
+
+impl KvOp {
+    /// The key that is touched.
+    pub fn key(&self) -> &Value {
+        match self {
+            KvOp::Get { key } | KvOp::Put { key, .. } | KvOp::Append { key, .. } => key,
+            KvOp::Delete { key } | KvOp::Cas { key, .. } => key,
+        }
+    }
+}
+
+/// The model of the store.
+#[derive(Clone, Debug, Default)]
+pub struct Kv {
+    /// The value of every key at first; `None`: missing.
+    initial: Option<Value>,
+    /// What the partition's operations read or compare with, sorted; `None` before [`Model::focus`].
+    observed: Option<Arc<[Value]>>,
+}
+
+impl Kv {
+    /// A store in which every key is missing at first.
+    pub fn new() -> Kv {
+        Kv::default()
+    }
+
+    /// A store in which every key has `value` at first.
+    pub fn with_initial(value: Value) -> Kv {
+        Kv { initial: Some(value), observed: None }
+    }
+
+    fn state_of(&self, value: Value) -> KvState {
+        let Some(observed) = &self.observed else { return KvState::Value(value) };
+        // The values that have `value` as a prefix follow it at once in the sorted list.
+        let next = observed.partition_point(|other| *other < value);
+        match observed.get(next) {
+            Some(other) if other.as_bytes().starts_with(value.as_bytes()) => KvState::Value(value),
+            _ => KvState::Unobserved,
+        }
+    }
+
+    fn append(&self, state: &KvState, tail: &Value) -> KvState {
+        match state {
+            KvState::Missing => self.state_of(tail.clone()),
+            KvState::Value(value) => self.state_of(value.concat(tail)),
+            KvState::Unobserved => KvState::Unobserved,
+        }
+    }
+}
+
+fn holds(state: &KvState, value: Option<&Value>) -> bool {
+    match (state, value) {
+        (KvState::Missing, None) => true,
+        (KvState::Value(held), Some(value)) => held == value,
+        _ => false,
+    }
+}
+
+impl Model for Kv {
+    type State = KvState;
+    type Op = KvOp;
+    type Ret = KvRet;
+    type Key = Value;
+
+    fn init(&self) -> KvState {
+        match &self.initial {
+            Some(value) => self.state_of(value.clone()),
+            None => KvState::Missing,
+        }
+    }
+
+    fn step(&self, state: &KvState, op: &KvOp, ret: Option<&KvRet>) -> Option<KvState> {
+        match (op, ret) {
+            (KvOp::Get { .. }, None) => Some(state.clone()),
+            (KvOp::Get { .. }, Some(KvRet::Value(value))) => {
+                holds(state, value.as_ref()).then(|| state.clone())
+            }
+            (KvOp::Put { value, .. }, None | Some(KvRet::Done)) => Some(self.state_of(value.clone())),
+            (KvOp::Append { value, .. }, None | Some(KvRet::Done)) => Some(self.append(state, value)),
+            (KvOp::Delete { .. }, None | Some(KvRet::Done)) => Some(KvState::Missing),
+            (KvOp::Delete { .. }, Some(KvRet::Deleted(deleted))) => {
+                (*deleted != (*state == KvState::Missing)).then_some(KvState::Missing)
+            }
+            (KvOp::Cas { expected, new, .. }, None | Some(KvRet::Swapped(_))) => {
+                let matches = holds(state, expected.as_ref());
+                if matches!(ret, Some(KvRet::Swapped(swapped)) if *swapped != matches) {
+                    return None;
+                }
+                Some(if matches { self.state_of(new.clone()) } else { state.clone() })
+            }
+            // An answer that does not belong to the request: no state explains it.
+            _ => None,
+        }
+    }
+
+    fn key(&self, op: &KvOp) -> Option<Value> {
+        Some(op.key().clone())
+    }
+
+    fn class(&self, op: &KvOp, ret: Option<&KvRet>) -> Class {
+        match (op, ret) {
+            (KvOp::Get { .. }, _) => Class::ReadOnly,
+            (_, Some(KvRet::Deleted(false) | KvRet::Swapped(false))) => Class::ReadOnly,
+            (KvOp::Put { .. } | KvOp::Delete { .. }, None | Some(KvRet::Done)) => Class::BlindWrite,
+            _ => Class::General,
+        }
+    }
+
+    fn focus(&self, operations: &[(&KvOp, Option<&KvRet>)]) -> Kv {
+        let observed_by = |(op, ret): &(&KvOp, Option<&KvRet>)| match (op, ret) {
+            (KvOp::Get { .. }, Some(KvRet::Value(value))) => value.clone(),
+            (KvOp::Cas { expected, .. }, _) => expected.clone(),
+            _ => None,
+        };
+        let mut observed: Vec<Value> = operations.iter().filter_map(observed_by).collect();
+        observed.sort_unstable();
+        observed.dedup();
+        Kv { initial: self.initial.clone(), observed: Some(observed.into()) }
+    }
+
+    fn describe(&self, op: &KvOp, ret: Option<&KvRet>) -> String {
+        let request = match op {
+            KvOp::Get { key } => format!("get {key}"),
+            KvOp::Put { key, value } => format!("put {key} {value}"),
+            KvOp::Append { key, value } => format!("append {key} {value}"),
+            KvOp::Delete { key } => format!("delete {key}"),
+            KvOp::Cas { key, expected: Some(expected), new } => format!("cas {key} {expected} {new}"),
+            KvOp::Cas { key, expected: None, new } => format!("cas {key} missing {new}"),
+        };
+        let answer = match ret {
+            None => "unknown".to_owned(),
+            Some(KvRet::Done) => "ok".to_owned(),
+            Some(KvRet::Value(Some(value))) => value.to_string(),
+            Some(KvRet::Value(None)) => "missing".to_owned(),
+            Some(KvRet::Deleted(deleted)) => format!("deleted: {deleted}"),
+            Some(KvRet::Swapped(swapped)) => format!("swapped: {swapped}"),
+        };
+        format!("{request} -> {answer}")
+    }
+
+    fn describe_state(&self, state: &KvState) -> String {
+        match state {
+            KvState::Missing => "missing".to_owned(),
+            KvState::Value(value) => value.to_string(),
+            KvState::Unobserved => "a value that nobody reads".to_owned(),
+        }
+    }
+
+    fn describe_key(&self, key: &Value) -> String {
+        key.to_string()
+    }
+
+    fn state_bytes(&self, state: &KvState) -> usize {
+        let held = if let KvState::Value(value) = state { value.as_bytes().len() } else { 0 };
+        size_of::<KvState>() + held
+    }
+}

@@ -1,0 +1,31 @@
+//! The models that come with the checker.
+
+pub mod kv;
+pub mod register;
+mod wire;
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+/// A model by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelKind {
+    /// A key-value store: get, put, append, delete, cas.
+    Kv,
+    /// Registers: read, write.
+    Register,
+    /// Registers: read, write, cas.
+    CasRegister,
+}
+
+impl ModelKind {
+    /// The name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ModelKind::Kv => "kv",
+            ModelKind::Register => "register",
+            ModelKind::CasRegister => "cas-register",
+        }
+    }
+}

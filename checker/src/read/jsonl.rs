@@ -1,0 +1,228 @@
+//! The JSON Lines format: read and written. `docs/HISTORIES.md` describes it.
+
+use std::io::{self, BufRead, Write};
+
+use serde::Deserialize;
+
+use crate::history::{History, HistoryBuilder, Misfit};
+use crate::models::ModelKind;
+use crate::read::event::{Event, EventType, FieldError, Wire};
+use crate::read::lines::{Line, Lines, Malformed};
+
+/// The name of the format in a header.
+pub const FORMAT_NAME: &str = "eraft-history";
+
+/// The version of the format.
+pub const FORMAT_VERSION: u64 = 1;
+
+/// The first line of a file; other fields are ignored.
+#[derive(Debug, Deserialize)]
+struct Header {
+    format: String,
+    version: u64,
+    #[serde(default)]
+    model: Option<ModelKind>,
+}
+
+/// Enough of a line to know what it is.
+#[derive(Debug, Deserialize)]
+struct Probe {
+    #[serde(default)]
+    format: Option<serde::de::IgnoredAny>,
+    #[serde(default, rename = "type")]
+    kind: Option<serde_json::Value>,
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(line: &Line) -> Result<T, Malformed> {
+    // An array would do for the parser, as fields without names.
+    if !line.text.trim_start().starts_with('{') {
+        return Err(line.malformed(1, "expected a JSON object"));
+    }
+    serde_json::from_str(&line.text).map_err(|error| {
+        // The parser's own words end with its position, in which the line is always 1.
+        let message = error.to_string();
+        let message = message.split(" at line 1 column").next().unwrap_or(&message);
+        line.malformed(error.column(), message)
+    })
+}
+
+/// Reads the header, if there is one, and says which model the events are of.
+pub(crate) fn read_header<R: BufRead>(
+    lines: &mut Lines<R>,
+    asked: Option<ModelKind>,
+) -> Result<ModelKind, Malformed> {
+    let first = lines.peek()?.cloned();
+    let Some(first) = first else {
+        return asked.ok_or_else(|| Malformed::new(1, 1, "empty: expected a header or events"));
+    };
+    let probe: Probe = parse(&first)?;
+    if probe.format.is_none() {
+        let message = "no header, so the model is not known: name it (--model), or expected \
+                       {\"format\":\"eraft-history\",\"version\":1,\"model\":\"kv\"}";
+        return asked.ok_or_else(|| first.malformed(1, message));
+    }
+    let header: Header = parse(&first)?;
+    lines.next()?;
+    if header.format != FORMAT_NAME || header.version != FORMAT_VERSION {
+        let message = format!(
+            "format {:?} version {}, expected {FORMAT_NAME:?} version {FORMAT_VERSION}",
+            header.format, header.version
+        );
+        return Err(first.malformed(column_of(&first.text, "format"), message));
+    }
+    match (header.model, asked) {
+        (Some(model), Some(asked)) if model != asked => {
+            let message =
+                format!("the header says model {}, but {} was asked for", model.name(), asked.name());
+            Err(first.malformed(column_of(&first.text, "model"), message))
+        }
+        (Some(model), _) | (None, Some(model)) => Ok(model),
+        (None, None) => Err(first.malformed(1, "the header names no model: name it (--model)")),
+    }
+}
+
+/// Reads the events after the header.
+pub(crate) fn read_events<M: Wire, R: BufRead>(
+    model: &M,
+    lines: &mut Lines<R>,
+) -> Result<History<M::Op, M::Ret>, Malformed> {
+    let mut builder = HistoryBuilder::new();
+    while let Some(line) = lines.next()? {
+        let probe: Probe = parse(&line)?;
+        if probe.format.is_some() {
+            return Err(
+                line.malformed(column_of(&line.text, "format"), "a header that is not the first line")
+            );
+        }
+        if probe.kind.as_ref().is_some_and(|kind| kind == "note") {
+            builder.note(line.number, parse(&line)?);
+            continue;
+        }
+        let event: Event = parse(&line)?;
+        add(model, &mut builder, &event, line.number).map_err(|problem| match problem {
+            Problem::Field(error) => line.malformed(column_of(&line.text, error.field), error.message),
+            Problem::Misfit(misfit) => line.malformed(column_of(&line.text, "process"), misfit.to_string()),
+        })?;
+    }
+    Ok(builder.finish())
+}
+
+enum Problem {
+    Field(FieldError),
+    Misfit(Misfit),
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Problem {
+        Problem::Field(error)
+    }
+}
+
+impl From<Misfit> for Problem {
+    fn from(misfit: Misfit) -> Problem {
+        Problem::Misfit(misfit)
+    }
+}
+
+fn add<M: Wire>(
+    model: &M,
+    builder: &mut HistoryBuilder<M::Op, M::Ret>,
+    event: &Event,
+    line: usize,
+) -> Result<(), Problem> {
+    let process = event.process;
+    if event.kind != EventType::Ok && event.index.is_some() {
+        return Err(FieldError::new("index", "only an ok has an index").into());
+    }
+    if matches!(event.kind, EventType::Invoke | EventType::Ok) && event.error.is_some() {
+        return Err(FieldError::new("error", "only a fail or an info has an error").into());
+    }
+    match event.kind {
+        EventType::Invoke => {
+            let op = model.decode_op(event)?;
+            builder.invoke(process, op, line, event.time)?;
+        }
+        EventType::Ok => {
+            let op = builder.open(process)?;
+            same_request(model, op, event)?;
+            let ret = model.decode_ret(op, event)?;
+            builder.ok(process, ret, event.index, line, event.time)?;
+        }
+        EventType::Fail | EventType::Info => {
+            same_request(model, builder.open(process)?, event)?;
+            event.allow(&[])?;
+            if event.kind == EventType::Fail { builder.fail(process)? } else { builder.info(process)? }
+        }
+    }
+    Ok(())
+}
+
+/// A completion need not repeat the request, but must not name another one.
+fn same_request<M: Wire>(model: &M, op: &M::Op, event: &Event) -> Result<(), FieldError> {
+    let mut asked = Event::new(event.process, EventType::Invoke);
+    model.encode_op(op, &mut asked);
+    if event.f.is_some() && event.f != asked.f {
+        let name = asked.f.unwrap_or_default();
+        return Err(FieldError::new(
+            "f",
+            format!("the open operation of process {} is {name:?}", event.process),
+        ));
+    }
+    if event.key.is_some() && event.key != asked.key {
+        let key = asked.key.map_or_else(|| "without a key".to_owned(), |key| format!("on key {key}"));
+        return Err(FieldError::new(
+            "key",
+            format!("the open operation of process {} is {key}", event.process),
+        ));
+    }
+    Ok(())
+}
+
+/// Where a field's name is in a line. A quote inside a string is escaped, so only a name is followed by a colon like this.
+fn column_of(text: &str, field: &str) -> usize {
+    let name = format!("\"{field}\"");
+    text.match_indices(&name)
+        .find(|(at, _)| text[at + name.len()..].trim_start().starts_with(':'))
+        .map_or(1, |(at, _)| at + 1)
+}
+
+/// Writes a history. What failed is not in it any more; the rest reads back as it was, with other line numbers.
+pub fn write_jsonl<M: Wire>(
+    model: &M,
+    kind: ModelKind,
+    history: &History<M::Op, M::Ret>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let name = kind.name();
+    writeln!(out, "{{\"format\":\"{FORMAT_NAME}\",\"version\":{FORMAT_VERSION},\"model\":\"{name}\"}}")?;
+    let mut lines: Vec<(usize, String)> = Vec::new();
+    let mut left_open = std::collections::BTreeSet::new();
+    for operation in &history.operations {
+        let process = operation.process;
+        if left_open.remove(&process) {
+            // The process goes on, so what it left behind must be closed.
+            let info = Event::new(process, EventType::Info);
+            lines.push((operation.invoked.event, serde_json::to_string(&info)?));
+        }
+        let mut invoke = Event::new(process, EventType::Invoke);
+        model.encode_op(&operation.op, &mut invoke);
+        invoke.time = operation.invoked.time_ns;
+        lines.push((operation.invoked.event, serde_json::to_string(&invoke)?));
+        match &operation.outcome {
+            crate::history::Outcome::Unknown => {
+                left_open.insert(process);
+            }
+            crate::history::Outcome::Ok { ret, returned, index } => {
+                let mut ok = Event::new(process, EventType::Ok);
+                (ok.f, ok.index, ok.time) = (invoke.f, *index, returned.time_ns);
+                model.encode_ret(ret, &mut ok);
+                lines.push((returned.event, serde_json::to_string(&ok)?));
+            }
+        }
+    }
+    for note in &history.notes {
+        lines.push((note.event, note.content.to_string()));
+    }
+    lines.sort_by_key(|(event, _)| *event);
+    lines.iter().try_for_each(|(_, line)| writeln!(out, "{line}"))
+}

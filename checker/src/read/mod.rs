@@ -1,0 +1,123 @@
+//! Reading histories: three formats, told apart by their first line.
+//!
+//! Invariant: whatever cannot be understood is an error with a place. Nothing is guessed, skipped or repaired, since a
+//! history that lost a line may look linearizable, or not, when the recorded one was the opposite.
+
+pub(crate) mod event;
+mod jepsen;
+pub(crate) mod jsonl;
+pub(crate) mod lines;
+mod porcupine;
+
+use std::io::BufRead;
+
+use clap::ValueEnum;
+
+use crate::check::{Options, check};
+use crate::history::History;
+use crate::models::ModelKind;
+use crate::models::kv::{Kv, KvOp, KvRet};
+use crate::models::register::{Register, RegisterOp, RegisterRet};
+use crate::read::lines::{Lines, Malformed};
+use crate::report::Report;
+use crate::value::Value;
+
+/// How a history is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// Whichever the first line looks like.
+    #[default]
+    Auto,
+    /// JSON Lines, as in docs/HISTORIES.md.
+    Jsonl,
+    /// The log of Jepsen's etcd test; a cas-register.
+    JepsenLog,
+    /// The form of porcupine's key-value test data.
+    PorcupineKv,
+}
+
+/// A history together with its model.
+#[derive(Clone, Debug)]
+pub enum AnyHistory {
+    /// Of a key-value store.
+    Kv(Kv, History<KvOp, KvRet>),
+    /// Of registers.
+    Register(Register, History<RegisterOp, RegisterRet>),
+}
+
+impl AnyHistory {
+    /// Says whether it is linearizable.
+    pub fn check(&self, options: &Options) -> Report {
+        match self {
+            AnyHistory::Kv(model, history) => check(model, history, options),
+            AnyHistory::Register(model, history) => check(model, history, options),
+        }
+    }
+}
+
+/// Reads a history in the given format. `model` is needed if the file does not name one, and must agree if it does.
+pub fn read_history(
+    reader: impl BufRead,
+    format: Format,
+    model: Option<ModelKind>,
+) -> Result<AnyHistory, Malformed> {
+    let mut lines = Lines::new(reader);
+    match if format == Format::Auto { detect(&mut lines)? } else { format } {
+        Format::Auto | Format::Jsonl => read_jsonl(&mut lines, model),
+        Format::JepsenLog => {
+            agrees(model, ModelKind::CasRegister)?;
+            Ok(AnyHistory::Register(Register::with_cas(), jepsen::read(&mut lines)?))
+        }
+        Format::PorcupineKv => {
+            agrees(model, ModelKind::Kv)?;
+            Ok(AnyHistory::Kv(Kv::with_initial(Value::from("")), porcupine::read(&mut lines)?))
+        }
+    }
+}
+
+/// Reads a history in the JSON Lines format and checks it.
+pub fn check_jsonl(
+    reader: impl BufRead,
+    model: Option<ModelKind>,
+    options: &Options,
+) -> Result<Report, Malformed> {
+    Ok(read_history(reader, Format::Jsonl, model)?.check(options))
+}
+
+fn read_jsonl<R: BufRead>(lines: &mut Lines<R>, asked: Option<ModelKind>) -> Result<AnyHistory, Malformed> {
+    let register = |model: Register, lines: &mut Lines<R>| {
+        Ok(AnyHistory::Register(model, jsonl::read_events(&model, lines)?))
+    };
+    match jsonl::read_header(lines, asked)? {
+        ModelKind::Kv => Ok(AnyHistory::Kv(Kv::new(), jsonl::read_events(&Kv::new(), lines)?)),
+        ModelKind::Register => register(Register::plain(), lines),
+        ModelKind::CasRegister => register(Register::with_cas(), lines),
+    }
+}
+
+fn detect<R: BufRead>(lines: &mut Lines<R>) -> Result<Format, Malformed> {
+    let Some(first) = lines.peek()? else {
+        let message = "empty, so the format is not known: name it (--format) if nothing was recorded";
+        return Err(Malformed::new(1, 1, message));
+    };
+    if porcupine::recognises(&first.text) {
+        Ok(Format::PorcupineKv)
+    } else if jepsen::recognises(&first.text) {
+        Ok(Format::JepsenLog)
+    } else if first.text.trim_start().starts_with('{') {
+        Ok(Format::Jsonl)
+    } else {
+        let message = "not a known format: expected a JSON object, {:process …, or a log line (see --format)";
+        Err(first.malformed(1, message))
+    }
+}
+
+fn agrees(asked: Option<ModelKind>, format: ModelKind) -> Result<(), Malformed> {
+    match asked {
+        Some(asked) if asked != format => {
+            let message = format!("this format is of model {}, not {}", format.name(), asked.name());
+            Err(Malformed::new(1, 1, message))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,157 @@
+//! A key or a value: any bytes, cheap to clone.
+//!
+//! In JSON a value that is UTF-8 is a string, any other is `{"hex":"ff00"}`. Both forms are read for every value, so
+//! `"a"` and `{"hex":"61"}` are equal; only one form is ever written.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{self, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Bytes shown of a value in a message; the rest is counted, not printed.
+const SHOWN_BYTES_MAX: usize = 64;
+
+/// A key or a value of a history.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Value(Arc<[u8]>);
+
+impl Value {
+    /// The value with these bytes.
+    pub fn new(bytes: &[u8]) -> Value {
+        Value(bytes.into())
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// This value with `tail` after it.
+    pub fn concat(&self, tail: &Value) -> Value {
+        Value([self.as_bytes(), tail.as_bytes()].concat().into())
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Value {
+        Value::new(text.as_bytes())
+    }
+}
+
+/// Prints the JSON form, cut if it is long.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.as_bytes();
+        let mut shown = bytes.len().min(SHOWN_BYTES_MAX);
+        match std::str::from_utf8(bytes) {
+            Ok(text) => {
+                while !text.is_char_boundary(shown) {
+                    shown -= 1;
+                }
+                write!(f, "{:?}", &text[..shown])?;
+            }
+            Err(_) => write!(f, "hex {}", to_hex(&bytes[..shown]))?,
+        }
+        if shown < bytes.len() { write!(f, "… ({} bytes)", bytes.len()) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(self.as_bytes()) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("hex", &to_hex(self.as_bytes()))?;
+                map.end()
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or {\"hex\":\"…\"}")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::from(text))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let Some((name, digits)) = map.next_entry::<String, String>()? else {
+            return Err(de::Error::custom("an empty object, expected a string or {\"hex\":\"…\"}"));
+        };
+        if name != "hex" {
+            return Err(de::Error::unknown_field(&name, &["hex"]));
+        }
+        let value = from_hex(&digits)
+            .ok_or_else(|| de::Error::custom("hex must be an even number of digits 0-9, a-f"))?;
+        match map.next_key::<String>()? {
+            Some(more) => Err(de::Error::unknown_field(&more, &[])),
+            None => Ok(value),
+        }
+    }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(digits: &str) -> Option<Value> {
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect();
+    bytes.map(|bytes| Value::new(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_hex_are_two_spellings_of_one_value() {
+        let text: Value = serde_json::from_str("\"a\"").unwrap();
+        let hex: Value = serde_json::from_str("{\"hex\":\"61\"}").unwrap();
+        assert_eq!(text, hex);
+        assert_eq!(serde_json::to_string(&hex).unwrap(), "\"a\"");
+        assert_eq!(serde_json::to_string(&Value::new(&[0xff, 0])).unwrap(), "{\"hex\":\"ff00\"}");
+    }
+
+    #[test]
+    fn wrong_spellings_are_refused() {
+        for wrong in
+            ["1", "true", "{}", "{\"hex\":\"f\"}", "{\"hex\":\"zz\"}", "{\"hex\":\"00\",\"b\":1}", "[]"]
+        {
+            assert!(serde_json::from_str::<Value>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn long_values_are_cut_at_a_character() {
+        let shown = Value::from("ä".repeat(100).as_str()).to_string();
+        assert!(shown.ends_with("… (200 bytes)"), "{shown}");
+    }
+}

@@ -1,0 +1,173 @@
+//! The command: exit codes, and what it prints where.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const LEGAL: &str = r#"{"format":"eraft-history","version":1,"model":"kv"}
+{"process":1,"type":"invoke","f":"put","key":"a","value":"1"}
+{"process":2,"type":"invoke","f":"get","key":"a"}
+{"process":1,"type":"ok"}
+{"process":2,"type":"ok","value":"1"}
+"#;
+
+const STALE: &str = r#"{"format":"eraft-history","version":1,"model":"kv"}
+{"process":1,"type":"invoke","f":"put","key":"a","value":"1"}
+{"process":1,"type":"ok"}
+{"process":1,"type":"invoke","f":"put","key":"a","value":"2"}
+{"process":3,"type":"invoke","f":"put","key":"a","value":"3"}
+{"process":1,"type":"ok"}
+{"process":2,"type":"invoke","f":"get","key":"a"}
+{"process":2,"type":"ok","value":"1"}
+"#;
+
+const BROKEN: &str = "{\"format\":\"eraft-history\",\"version\":1,\"model\":\"kv\"}\n{\"process\":1,";
+
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Files {
+        let files = Files(tempfile::tempdir().unwrap());
+        for (name, content) in [("legal", LEGAL), ("stale", STALE), ("broken", BROKEN), ("empty", "")] {
+            std::fs::write(files.path(name), content).unwrap();
+        }
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = command();
+        command.current_dir(self.0.path()).args(args).output().unwrap()
+    }
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eraft-check"));
+    for name in ["MODEL", "FORMAT", "TIMEOUT", "MEMORY", "STEPS", "OUTPUT"] {
+        command.env_remove(format!("ERAFT_{name}"));
+    }
+    command
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn exit_codes() {
+    let files = Files::new();
+    for (args, code) in [
+        (&["legal"][..], 0),
+        (&["stale"], 1),
+        (&["broken"], 2),
+        (&["empty"], 2),
+        (&["--format", "jepsen-log", "empty"], 0),
+        (&["absent"], 2),
+        (&[], 2),
+        (&["--model", "queue", "legal"], 2),
+        (&["--model", "register", "legal"], 2),
+        (&["--timeout", "5", "legal"], 2),
+        (&["--steps", "1", "legal"], 5),
+        (&["--memory", "1B", "legal"], 5),
+        (&["--timeout", "0s", "legal"], 5),
+        // A violation is certain, whatever else happens; a file that cannot be read outweighs one that is undecided.
+        (&["legal", "stale", "broken"], 1),
+        (&["broken", "legal"], 2),
+        (&["--steps", "1", "legal", "broken"], 2),
+        (&["--help"], 0),
+        (&["--version"], 0),
+    ] {
+        let output = files.run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        assert_eq!(stderr(&output).is_empty(), code != 2 && !args.contains(&"broken"), "{args:?}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_has_no_verdict() {
+    let output = Files::new().run(&["-o", "json", "broken", "legal"]);
+    assert_eq!(stdout(&output).lines().count(), 1, "{}", stdout(&output));
+    let message = stderr(&output);
+    assert!(message.starts_with("eraft-check: broken:2:13: EOF while parsing"), "{message}");
+}
+
+#[test]
+fn json_is_a_line_for_each_file() {
+    let output = Files::new().run(&["-o", "json", "legal", "stale"]);
+    let mut lines = stdout(&output).lines().map(|line| {
+        let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
+        // These depend on the machine and on the engine.
+        assert!(value["seconds"].take().is_f64() && value["steps"].take().is_u64());
+        value
+    });
+    let legal = serde_json::json!({
+        "file": "legal", "verdict": "linearizable", "operations": 2, "unknown": 0, "failed": 0, "partitions": 1,
+        "steps": null, "core": [], "reason": null, "seconds": null,
+    });
+    assert_eq!(lines.next(), Some(legal));
+    let stale = serde_json::json!({
+        "file": "stale", "verdict": "violation", "operations": 4, "unknown": 1, "failed": 0, "partitions": 1,
+        "steps": null, "partition": "\"a\"", "prefix": 2, "states": ["\"2\""],
+        "core": [
+            {"role": "unplaceable", "process": 2, "operation": "get \"a\" -> \"1\"", "invoked_line": 7, "returned_line": 8},
+            {"role": "before", "process": 1, "operation": "put \"a\" \"2\" -> ok", "invoked_line": 4, "returned_line": 6},
+            {"role": "concurrent", "process": 3, "operation": "put \"a\" \"3\" -> unknown", "invoked_line": 5, "returned_line": null},
+        ],
+        "reason": "\"a\": the first 2 operations to return can be ordered, but then process 2 has get \"a\" -> \"1\" \
+                   (lines 7-8), which no state explains that is possible by then, such as \"2\"",
+        "seconds": null,
+    });
+    assert_eq!(lines.next(), Some(stale));
+}
+
+#[test]
+fn people_see_the_evidence() {
+    let files = Files::new();
+    let plain = files.run(&["stale"]);
+    let text = stdout(&plain);
+    assert!(
+        text.starts_with("stale: violation: 4 operations (1 of unknown outcome), 1 partitions"),
+        "{text}"
+    );
+    assert!(text.contains("\n  unplaceable: process 2, get \"a\" -> \"1\" (lines 7-8)\n"), "{text}");
+    assert!(
+        text.contains("\n  concurrent: process 3, put \"a\" \"3\" -> unknown (line 5, never returned)"),
+        "{text}"
+    );
+    let table = files.run(&["-o", "table", "legal", "stale"]);
+    let text = stdout(&table);
+    assert!(
+        text.contains("linearizable") && text.contains("\nstale: violation\n  \"a\": the first 2"),
+        "{text}"
+    );
+    assert!(!text.contains('\u{1b}'), "no colour in a pipe");
+}
+
+#[test]
+fn standard_input_and_the_environment() {
+    let mut child = command()
+        .args(["-o", "json", "-"])
+        .env("ERAFT_MODEL", "register")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let events = "{\"process\":1,\"type\":\"invoke\",\"f\":\"read\"}\n{\"process\":1,\"type\":\"ok\",\"value\":\"1\"}\n";
+    child.stdin.take().unwrap().write_all(events.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stdout(&output).contains("read -> \\\"1\\\" (lines 1-2), which no state explains"),
+        "{}",
+        stdout(&output)
+    );
+}

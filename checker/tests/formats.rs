@@ -1,0 +1,239 @@
+//! Reading and writing: whatever is not a history is refused, at the right place, and never by a panic.
+
+mod common;
+
+use common::generate::{Shape, legal};
+use common::{KvHistory, Rng};
+use eraft_checker::models::kv::{Kv, KvOp, KvRet};
+use eraft_checker::{
+    AnyHistory, Format, Malformed, ModelKind, Outcome, Value, Verdict, check_jsonl, read_history, write_jsonl,
+};
+use proptest::prelude::*;
+
+const HEADER: &str = r#"{"format":"eraft-history","version":1,"model":"kv"}"#;
+
+fn kv(text: &str) -> Result<KvHistory, Malformed> {
+    match read_history(text.as_bytes(), Format::Auto, None)? {
+        AnyHistory::Kv(_, history) => Ok(history),
+        AnyHistory::Register(..) => panic!("not a register"),
+    }
+}
+
+/// The events after a header; the error's place is that in the events.
+fn refused(events: &str) -> (usize, usize, String) {
+    let error = kv(&format!("{HEADER}\n{events}")).expect_err(events);
+    (error.line - 1, error.column, error.message)
+}
+
+#[test]
+fn all_requests_and_answers() {
+    let text = format!(
+        r#"{HEADER}
+{{"process":1,"type":"invoke","f":"cas","key":"a","expected":null,"value":"1","time":5}}
+{{"process":1,"type":"ok","f":"cas","swapped":true,"index":7,"time":9}}
+{{"process":2,"type":"invoke","f":"put","key":{{"hex":"ff00"}},"value":"2"}}
+{{"process":2,"type":"fail","error":"not leader"}}
+{{"process":2,"type":"invoke","f":"append","key":"a","value":"2"}}
+{{"process":2,"type":"info","error":"timeout"}}
+
+{{"type":"note","text":"node 1 crashed"}}
+{{"process":2,"type":"invoke","f":"get","key":"a","value":null}}
+{{"process":2,"type":"ok","f":"get","key":"a","value":"12"}}
+{{"process":2,"type":"invoke","f":"delete","key":"a"}}
+{{"process":2,"type":"ok","deleted":true}}
+{{"process":3,"type":"invoke","f":"get","key":"b"}}
+"#
+    );
+    let history = kv(&text).unwrap();
+    assert_eq!((history.operations.len(), history.failed, history.notes.len()), (5, 1, 1));
+    let Outcome::Ok { ret, returned, index } = &history.operations[0].outcome else { panic!() };
+    assert_eq!((ret, *index), (&KvRet::Swapped(true), Some(7)));
+    assert_eq!((returned.line, returned.time_ns), (3, Some(9)));
+    assert_eq!(history.operations[1].outcome, Outcome::Unknown);
+    assert_eq!(history.operations[3].op, KvOp::Delete { key: "a".into() });
+    assert_eq!(history.notes[0].line, 9);
+    let report = check_jsonl(text.as_bytes(), None, &Default::default()).unwrap();
+    assert_eq!(report.verdict, Verdict::Linearizable);
+    assert_eq!((report.operations, report.unknown, report.partitions), (5, 2, 2));
+}
+
+#[test]
+fn errors_say_where_and_what() {
+    let put = r#"{"process":1,"type":"invoke","f":"put","key":"a","value":"1"}"#;
+    let cases = [
+        (r#"{"process":1,"type":"invoke","f":"put","key":"a""#, 48, "EOF while parsing"),
+        (r#"{"process":1,"type":"invoke","f":"put","key":"a"}"#, 1, "put needs a \"value\""),
+        (r#"{"process":1,"type":"invoke","f":"put","value":"1"}"#, 1, "put needs a \"key\""),
+        (r#"{"process":1,"type":"invoke","f":"swap","key":"a"}"#, 30, "unknown request \"swap\""),
+        (r#"{"process":1,"type":"invoke","key":"a"}"#, 1, "must say what is asked"),
+        (r#"{"process":1,"type":"begin","f":"get","key":"a"}"#, 27, "unknown variant `begin`"),
+        (r#"{"process":-1,"type":"invoke","f":"get","key":"a"}"#, 13, "invalid value"),
+        (r#"{"process":1,"type":"invoke","f":"get","key":"a","vaule":"1"}"#, 56, "unknown field `vaule`"),
+        (r#"{"process":1,"type":"invoke","f":"put","key":"a","value":1}"#, 58, "a string or {\"hex\":\"…\"}"),
+        (
+            r#"{"process":1,"type":"invoke","f":"get","key":"a","swapped":true}"#,
+            50,
+            "has no \"swapped\" here",
+        ),
+        (r#"{"process":1,"type":"ok","value":"1"}"#, 2, "it has none open"),
+        (r#"{"process":1,"type":"info"}"#, 2, "it has none open"),
+        (r#"{"format":"eraft-history","version":1}"#, 2, "a header that is not the first line"),
+        ("[]", 1, "expected a JSON object"),
+        ("nonsense", 1, "expected a JSON object"),
+        ("{nonsense}", 2, "key must be a string"),
+    ];
+    for (event, column, message) in cases {
+        let refused = refused(event);
+        assert_eq!((refused.0, refused.1), (1, column), "{event}: {}", refused.2);
+        assert!(refused.2.contains(message), "{event}: {}", refused.2);
+    }
+    let after_put = [
+        (put, 2, "the one that it invoked at line 2 is still open"),
+        (
+            r#"{"process":1,"type":"ok","f":"get","value":"1"}"#,
+            26,
+            "the open operation of process 1 is \"put\"",
+        ),
+        (r#"{"process":1,"type":"ok","key":"b"}"#, 26, "is on key \"a\""),
+        (r#"{"process":1,"type":"ok","value":"2"}"#, 26, "the request's value is \"1\""),
+        (r#"{"process":1,"type":"info","index":3}"#, 28, "only an ok has an index"),
+        (r#"{"process":1,"type":"ok","error":"x"}"#, 26, "only a fail or an info has an error"),
+        (r#"{"process":2,"type":"ok"}"#, 2, "process 2 completes an operation, but it has none open"),
+    ];
+    for (event, column, message) in after_put {
+        let refused = refused(&format!("{put}\n{event}"));
+        assert_eq!((refused.0, refused.1), (2, column), "{event}: {}", refused.2);
+        assert!(refused.2.contains(message), "{event}: {}", refused.2);
+    }
+}
+
+#[test]
+fn a_read_without_a_value_is_not_a_read_of_nothing() {
+    let get = r#"{"process":1,"type":"invoke","f":"get","key":"a"}"#;
+    let (line, _, message) = refused(&format!("{get}\n{}", r#"{"process":1,"type":"ok","f":"get"}"#));
+    assert_eq!(line, 2);
+    assert!(message.contains("null says that there is none"), "{message}");
+    let answered = format!("{HEADER}\n{get}\n{}", r#"{"process":1,"type":"ok","f":"get","value":null}"#);
+    assert_eq!(kv(&answered).unwrap().operations[0].ret(), Some(&KvRet::Value(None)));
+}
+
+#[test]
+fn the_header_and_the_request_must_agree() {
+    let read = |text: &str, model| read_history(text.as_bytes(), Format::Auto, model).map(|_| ());
+    assert_eq!(read(HEADER, None), Ok(()));
+    assert_eq!(read(HEADER, Some(ModelKind::Kv)), Ok(()));
+    let error = read(HEADER, Some(ModelKind::Register)).unwrap_err();
+    assert_eq!((error.line, error.column), (1, 39));
+    assert!(error.message.contains("model kv, but register was asked for"), "{error}");
+    for wrong in [
+        r#"{"format":"eraft-history","version":2,"model":"kv"}"#,
+        r#"{"format":"other","version":1,"model":"kv"}"#,
+        r#"{"format":"eraft-history","version":1}"#,
+        r#"{"format":"eraft-history","version":1,"model":"queue"}"#,
+        r#"{"process":1,"type":"invoke","f":"get","key":"a"}"#,
+        "",
+        "hello",
+    ] {
+        assert!(read(wrong, None).is_err(), "{wrong}");
+    }
+    let headless = r#"{"process":1,"type":"invoke","f":"read"}"#;
+    assert_eq!(read(headless, Some(ModelKind::Register)), Ok(()));
+    let cas = r#"{"process":1,"type":"invoke","f":"cas","expected":"1","value":"2"}"#;
+    assert_eq!(read(cas, Some(ModelKind::CasRegister)), Ok(()));
+    assert!(read(cas, Some(ModelKind::Register)).is_err());
+}
+
+#[test]
+fn other_formats_refuse_what_they_do_not_understand() {
+    let jepsen = "INFO  jepsen.util - 0\t:invoke\t:write\t4\n";
+    for (line, place) in [
+        ("INFO  jepsen.util - 0\t:ok\t:write\t5", (2, 34)),
+        ("INFO  jepsen.util - 0\t:ok\t:read\t4", (2, 27)),
+        ("INFO  jepsen.util - 1\t:ok\t:write\t4", (2, 21)),
+        ("INFO  jepsen.util - 0\t:done\t:write\t4", (2, 23)),
+        ("INFO  jepsen.util - x\t:ok\t:write\t4", (2, 21)),
+        ("INFO  jepsen.util - 0\t:invoke", (2, 30)),
+        ("{", (2, 1)),
+    ] {
+        let error = read_history(format!("{jepsen}{line}").as_bytes(), Format::Auto, None).expect_err(line);
+        assert_eq!((error.line, error.column), place, "{line}: {error}");
+    }
+    let porcupine = "{:process 1, :type :invoke, :f :put, :key \"a\", :value \"1\"}\n";
+    for line in [
+        "{:process 1, :type :ok, :f :get, :key \"a\", :value \"1\"}",
+        "{:process 1, :type :ok, :f :put, :key \"b\", :value \"1\"}",
+        "{:process 2, :type :ok, :f :put, :key \"a\", :value \"1\"}",
+        "{:process 1, :type :ok, :f :put, :key \"a\", :value \"1\"",
+        "{:process 1, :type :ok, :f :put, :key \"a\", :value 1}",
+    ] {
+        let error =
+            read_history(format!("{porcupine}{line}").as_bytes(), Format::Auto, None).expect_err(line);
+        assert_eq!(error.line, 2, "{line}: {error}");
+    }
+}
+
+/// Process, request, answer, and the ranks of the events.
+type Content = (u64, KvOp, Option<KvRet>, usize, Option<usize>);
+
+/// What a history says, without the places in the file.
+fn content(history: &KvHistory) -> Vec<Content> {
+    let mut events: Vec<usize> = history.operations.iter().map(|operation| operation.invoked.event).collect();
+    events.extend(history.operations.iter().filter_map(|operation| operation.returned()).map(|at| at.event));
+    events.sort_unstable();
+    let rank = |event: usize| events.binary_search(&event).unwrap();
+    let operations = history.operations.iter().map(|operation| {
+        let returned = operation.returned().map(|returned| rank(returned.event));
+        (
+            operation.process,
+            operation.op.clone(),
+            operation.ret().cloned(),
+            rank(operation.invoked.event),
+            returned,
+        )
+    });
+    operations.collect()
+}
+
+proptest! {
+    #[test]
+    fn a_history_reads_back_as_it_was_written(seed: u64) {
+        let mut rng = Rng(seed);
+        let shape = Shape::small(&mut rng);
+        let history = legal(&mut rng, &Shape { operations: 30, unknown: 5, ..shape });
+        let mut written = Vec::new();
+        write_jsonl(&Kv::new(), ModelKind::Kv, &history, &mut written).unwrap();
+        let read = kv(std::str::from_utf8(&written).unwrap()).unwrap();
+        prop_assert_eq!(content(&read), content(&history));
+    }
+
+    #[test]
+    fn a_value_reads_back_as_it_was_written(bytes: Vec<u8>) {
+        let value = Value::new(&bytes);
+        let written = serde_json::to_string(&value).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), value);
+    }
+
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes: Vec<u8>, format in 0..4_usize) {
+        let format = [Format::Auto, Format::Jsonl, Format::JepsenLog, Format::PorcupineKv][format];
+        let _ = read_history(&bytes[..], format, Some(ModelKind::Kv));
+    }
+
+    #[test]
+    fn no_damage_makes_a_reader_panic(seed: u64, at: usize, byte: u8, format in 0..3_usize) {
+        let mut rng = Rng(seed);
+        let shape = Shape::small(&mut rng);
+        let mut bytes = Vec::new();
+        write_jsonl(&Kv::new(), ModelKind::Kv, &legal(&mut rng, &shape), &mut bytes).unwrap();
+        if format == 1 {
+            bytes = b"INFO  jepsen.util - 0\t:invoke\t:cas\t[3 0]\nINFO  jepsen.util - 0\t:ok\t:cas\t[3 0]\n".to_vec();
+        } else if format == 2 {
+            bytes = b"{:process 1, :type :invoke, :f :get, :key \"a\", :value nil}\n".to_vec();
+        }
+        let place = at % bytes.len();
+        bytes[place] = byte;
+        let _ = read_history(&bytes[..], Format::Auto, None);
+        bytes.truncate(place);
+        let _ = read_history(&bytes[..], Format::Auto, None);
+    }
+}

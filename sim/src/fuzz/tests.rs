@@ -1,0 +1,129 @@
+use super::*;
+use std::sync::atomic::AtomicU64;
+
+const TEXT: &str =
+    "[workload]\nclients = 0\n[random_faults]\nkinds = [\"net.loss\"]\n[checks]\noracles = [\"sim.panic\"]\n";
+
+/// Seeds of which 13 is special divide the runs into good and bad ones; everything else is a function of the seed.
+fn fake(request: &RunRequest, _: &RunOptions) -> Result<Outcome, Internal> {
+    let is_bad = request.seed % 20 == 13 && request.mutant.is_none();
+    let delivers = request.mutant.as_deref() != Some("delivers nothing");
+    // Later seeds end sooner: the order of completion is not that of the seeds.
+    std::thread::sleep(Duration::from_micros(900u64.saturating_sub(request.seed * 50)));
+    Ok(Outcome {
+        verdict: if is_bad { Verdict::Fail } else { Verdict::Pass },
+        violation: is_bad.then(|| Violation::new("sim.panic", "it panicked")),
+        digest: request.seed * 3,
+        records: 1,
+        checkpoints: Vec::new(),
+        trace_tail: Vec::new(),
+        history: b"{}\n{}\n".to_vec(),
+        sim_seconds: 2.0,
+        wall_seconds: 0.1,
+        operations: 10,
+        faults: [("net.loss".to_owned(), u64::from(delivers))].into(),
+        judged: [("sim.panic".to_owned(), 1)].into(),
+        leader_after_ms: Some(request.seed),
+    })
+}
+
+fn campaign(end: u64, jobs: usize, out: &std::path::Path) -> Campaign {
+    let scenario = Scenario::parse("fake.toml", TEXT).unwrap();
+    Campaign {
+        sources: vec![Source { file: "fake.toml".to_owned(), text: TEXT.to_owned(), scenario }],
+        first_seed: 0,
+        end_seed: Some(end),
+        time: None,
+        jobs,
+        shard: (0, 1),
+        mutant: None,
+        check_determinism_percent: 0,
+        keep_going: false,
+        out: out.to_owned(),
+    }
+}
+
+fn seeds_of(campaign: &Campaign) -> (Vec<u64>, Summary) {
+    let mut seeds = Vec::new();
+    let summary = fuzz(fake, campaign, |line| seeds.push(line.seed)).unwrap();
+    (seeds, summary)
+}
+
+#[test]
+fn results_come_in_the_order_of_seeds_and_end_at_the_first_failure_whatever_the_jobs() {
+    let out = tempfile::tempdir().unwrap();
+    for jobs in [1, 2, 7] {
+        let (seeds, summary) = seeds_of(&campaign(50, jobs, out.path()));
+        assert_eq!(seeds, (0..=13).collect::<Vec<_>>());
+        assert_eq!((summary.runs, summary.verdicts["fail"]), (14, 1));
+    }
+    let artifact = Artifact::read(&out.path().join("fake-13-sim-panic.json")).unwrap();
+    assert_eq!((artifact.seed, artifact.digest, artifact.history_tail.len()), (13, 39, 2));
+}
+
+#[test]
+fn keep_going_sees_every_failure() {
+    let out = tempfile::tempdir().unwrap();
+    let (seeds, summary) = seeds_of(&Campaign { keep_going: true, ..campaign(50, 3, out.path()) });
+    assert_eq!((seeds.len(), summary.verdicts["fail"]), (50, 2));
+}
+
+#[test]
+fn shards_are_disjoint_and_together_everything() {
+    let out = tempfile::tempdir().unwrap();
+    let mut all = Vec::new();
+    for part in 0..3 {
+        let campaign = Campaign { shard: (part, 3), keep_going: true, ..campaign(20, 2, out.path()) };
+        all.extend(seeds_of(&campaign).0);
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_seed_with_two_digests_is_a_failure() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    fn unstable(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Internal> {
+        let digest = CALLS.fetch_add(1, Ordering::SeqCst);
+        Ok(Outcome { digest, ..fake(request, options)? })
+    }
+    let out = tempfile::tempdir().unwrap();
+    let campaign = Campaign { check_determinism_percent: 100, ..campaign(1, 1, out.path()) };
+    let summary = fuzz(unstable, &campaign, |_| ()).unwrap();
+    assert_eq!(
+        (summary.determinism_checked, summary.nondeterministic, summary.verdicts["fail"]),
+        (1, vec![0], 1)
+    );
+    let stable = fuzz(fake, &campaign, |_| ()).unwrap();
+    assert_eq!((stable.determinism_checked, stable.nondeterministic.len()), (1, 0));
+}
+
+#[test]
+fn a_long_campaign_that_never_delivers_a_fault_is_vacuous() {
+    fn toothless(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Internal> {
+        let mut outcome = fake(request, options)?;
+        outcome.verdict = Verdict::Pass;
+        outcome.faults.clear();
+        outcome.judged.clear();
+        Ok(outcome)
+    }
+    let out = tempfile::tempdir().unwrap();
+    let short = fuzz(toothless, &campaign(99, 2, out.path()), |_| ()).unwrap();
+    assert_eq!(short.vacuous, Vec::<String>::new());
+    let long = fuzz(toothless, &campaign(100, 2, out.path()), |_| ()).unwrap();
+    assert_eq!(long.vacuous, ["fake: net.loss", "fake: sim.panic"]);
+    let (_, sound) = seeds_of(&Campaign { keep_going: true, ..campaign(100, 2, out.path()) });
+    assert_eq!(sound.vacuous, Vec::<String>::new());
+    assert_eq!(sound.leader_after_ms, Some((49, 98, 99)));
+}
+
+#[test]
+fn an_internal_error_ends_a_campaign_and_is_no_finding() {
+    fn broken(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Internal> {
+        if request.seed == 5 { panic!("the simulator itself is wrong") } else { fake(request, options) }
+    }
+    let out = tempfile::tempdir().unwrap();
+    let error = fuzz(broken, &campaign(10, 2, out.path()), |_| ()).unwrap_err();
+    assert!(error.to_string().contains("the simulator itself is wrong at sim/src/fuzz/tests.rs"), "{error}");
+    assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0);
+}

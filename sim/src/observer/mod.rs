@@ -1,0 +1,287 @@
+//! The simulator's eye on all nodes: feeds the trace and the invariants, and tells the scenario what happens where.
+//!
+//! Once an invariant does not hold, nothing more is recorded: the violation is the last event of the run.
+
+mod canonical;
+mod kv;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use eraft::observe::{Event, Observer};
+use eraft::raft::{Body, Effect, Input, Raft};
+use eraft::types::{Index, NodeId, Term};
+use madsim::time::TimeHandle;
+use tokio::sync::{Notify, oneshot};
+
+use crate::invariants::{self, Suite};
+use crate::outcome::Violation;
+use crate::scenario::Trigger;
+use crate::trace::{Record, Recorder};
+use kv::{ExactlyOnce, Replicas};
+
+/// What is known of a node that runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Face {
+    /// Its process runs and has opened its disk.
+    pub is_up: bool,
+    /// Its term.
+    pub term: Term,
+    /// It leads.
+    pub is_leader: bool,
+    /// Whom it follows.
+    pub leader: Option<NodeId>,
+    /// The last entry it has applied.
+    pub applied: Index,
+}
+
+/// Sees everything.
+pub struct Watcher {
+    time: TimeHandle,
+    state: Mutex<State>,
+    /// Told when an invariant does not hold.
+    violated: Notify,
+}
+
+struct State {
+    recorder: Recorder,
+    suite: Suite,
+    replicas: Replicas,
+    exactly_once: ExactlyOnce,
+    checks: BTreeSet<String>,
+    violation: Option<Violation>,
+    faces: BTreeMap<NodeId, Face>,
+    names: BTreeMap<NodeId, String>,
+    waiting: BTreeMap<Trigger, Vec<oneshot::Sender<NodeId>>>,
+    payload: Vec<u8>,
+}
+
+/// What a watcher has seen, once the run is over.
+pub struct Seen {
+    /// The first violation.
+    pub violation: Option<Violation>,
+    /// The digest of all events.
+    pub digest: crate::digest::Digest,
+    /// The last events, with words.
+    pub tail: Vec<Record>,
+    /// How often each oracle judged something.
+    pub judged: BTreeMap<String, u64>,
+    /// The trace file's own trouble.
+    pub trace: Result<(), String>,
+}
+
+impl Watcher {
+    /// Inside the runtime; `checks` are the ids of the oracles that judge.
+    pub fn new(recorder: Recorder, checks: &[String]) -> Arc<Self> {
+        let ids: Vec<&str> = checks.iter().map(String::as_str).collect();
+        let state = State {
+            recorder,
+            suite: Suite::only(&ids),
+            replicas: Replicas::default(),
+            exactly_once: ExactlyOnce::default(),
+            checks: checks.iter().cloned().collect(),
+            violation: None,
+            faces: BTreeMap::new(),
+            names: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            payload: Vec::new(),
+        };
+        Arc::new(Self { time: TimeHandle::current(), state: Mutex::new(state), violated: Notify::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.time.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Records an event of the scenario or of a client. `text` is canonical: it goes into the digest.
+    pub fn note(&self, node: &str, kind: &str, text: &str) {
+        let at_ns = self.now_ns();
+        let mut state = self.lock();
+        if state.violation.is_none() {
+            state.recorder.record(at_ns, node, kind, text.as_bytes(), || text.to_owned());
+        }
+    }
+
+    /// An oracle outside of the nodes does not hold.
+    pub fn violate(&self, violation: Violation) {
+        let at_ns = self.now_ns();
+        self.lock().violate(violation, at_ns);
+        self.violated.notify_one();
+    }
+
+    /// Resolves when an invariant does not hold.
+    pub async fn violated(&self) {
+        if self.lock().violation.is_none() {
+            self.violated.notified().await;
+        }
+    }
+
+    /// Resolves with the node on which `trigger` happens next.
+    pub fn next(&self, trigger: Trigger) -> oneshot::Receiver<NodeId> {
+        let (sender, receiver) = oneshot::channel();
+        self.lock().waiting.entry(trigger).or_default().push(sender);
+        receiver
+    }
+
+    /// The node's process is gone.
+    pub fn down(&self, node: NodeId) {
+        self.lock().faces.insert(node, Face::default());
+    }
+
+    /// What is known of each node.
+    pub fn faces(&self) -> BTreeMap<NodeId, Face> {
+        self.lock().faces.clone()
+    }
+
+    /// Does `oracle` judge this run?
+    pub fn checks(&self, oracle: &str) -> bool {
+        self.lock().checks.contains(oracle)
+    }
+
+    /// Everything that was seen. What comes later is not.
+    pub fn finish(&self) -> Seen {
+        let mut state = self.lock();
+        let trace = state.recorder.finish();
+        let mut judged: BTreeMap<String, u64> =
+            state.suite.judged().map(|(id, count)| (id.to_owned(), count)).collect();
+        judged.insert("kv.replicas_equal".to_owned(), state.replicas.judged);
+        judged.insert("kv.exactly_once".to_owned(), state.exactly_once.judged);
+        let with_words = |record: &Record| {
+            let text = canonical::describe(&record.kind, &record.payload);
+            Record { text, ..record.clone() }
+        };
+        Seen {
+            violation: state.violation.clone(),
+            digest: state.recorder.digest().clone(),
+            tail: state.recorder.tail().map(with_words).collect(),
+            judged,
+            trace,
+        }
+    }
+}
+
+impl Observer for Watcher {
+    fn observe(&self, node: NodeId, event: &Event<'_>) {
+        let at_ns = self.now_ns();
+        let mut state = self.lock();
+        if state.violation.is_some() {
+            return;
+        }
+        state.record(at_ns, node, event);
+        state.update(node, event);
+        if let Err(violation) = state.judge(at_ns, node, event) {
+            state.violate(violation, at_ns);
+            drop(state);
+            self.violated.notify_one();
+        }
+    }
+}
+
+impl State {
+    fn record(&mut self, at_ns: u64, node: NodeId, event: &Event<'_>) {
+        self.payload.clear();
+        canonical::payload(event, &mut self.payload);
+        let name = self.names.entry(node).or_insert_with(|| node.to_string());
+        self.recorder.record(at_ns, name, canonical::kind(event), &self.payload, || format!("{event:?}"));
+    }
+
+    fn violate(&mut self, violation: Violation, at_ns: u64) {
+        if self.violation.is_none() {
+            let text = format!("{}: {}", violation.oracle, violation.message);
+            self.recorder.record(at_ns, "world", "violation", text.as_bytes(), || text.clone());
+            self.violation = Some(violation);
+        }
+    }
+
+    fn update(&mut self, node: NodeId, event: &Event<'_>) {
+        let face = self.faces.entry(node).or_default();
+        match event {
+            Event::Opened { raft, applied, .. } => {
+                *face = Face { is_up: true, applied: applied.index, ..Face::default() };
+                see(face, raft);
+            }
+            Event::Stepped { input, effects, raft } => {
+                let was_leader = face.is_leader;
+                see(face, raft);
+                let is_new_leader = face.is_leader && !was_leader;
+                self.step_triggers(node, input, effects, is_new_leader);
+            }
+            Event::Applied { entry, .. } => face.applied = entry.index,
+            Event::Flushed { .. } => self.fire(Trigger::Flush, node),
+            Event::SnapshotInstalled { applied, .. } => {
+                face.applied = applied.index;
+                self.fire(Trigger::Snapshot, node);
+            }
+            Event::ReadServed { .. } => {}
+            Event::Stopped { .. } => *face = Face::default(),
+        }
+    }
+
+    fn step_triggers(&mut self, node: NodeId, input: &Input, effects: &[Effect], is_new_leader: bool) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        if is_new_leader {
+            self.fire(Trigger::Election, node);
+        }
+        if matches!(input, Input::Persisted(_)) {
+            self.fire(Trigger::Sync, node);
+        }
+        for effect in effects {
+            match effect {
+                Effect::Send { message, .. } if message.body == (Body::VoteReply { granted: true }) => {
+                    self.fire(Trigger::Vote, node);
+                }
+                Effect::SendSnapshot { .. } => self.fire(Trigger::Snapshot, node),
+                _ => {}
+            }
+        }
+    }
+
+    fn fire(&mut self, trigger: Trigger, node: NodeId) {
+        for waiter in self.waiting.remove(&trigger).unwrap_or_default() {
+            // Whoever waited may be gone: the phase is over.
+            let _ = waiter.send(node);
+        }
+    }
+
+    fn judge(&mut self, at_ns: u64, node: NodeId, event: &Event<'_>) -> Result<(), Violation> {
+        self.suite.observe(node, at_ns, event).map_err(Violation::from)?;
+        if self.checks.contains("kv.replicas_equal") {
+            match event {
+                Event::Applied { entry, replica_hash, .. } => {
+                    let at = eraft::raft::Position { index: entry.index, term: entry.term };
+                    self.replicas.compare(node, at, *replica_hash)?;
+                }
+                Event::Opened { applied, replica_hash, .. }
+                | Event::SnapshotInstalled { applied, replica_hash } => {
+                    self.replicas.compare(node, *applied, *replica_hash)?;
+                }
+                _ => {}
+            }
+        }
+        if let Event::Applied { entry, batch, .. } = event
+            && self.checks.contains("kv.exactly_once")
+        {
+            self.exactly_once.applied(entry, batch)?;
+        }
+        Ok(())
+    }
+}
+
+fn see(face: &mut Face, raft: &Raft) {
+    face.term = raft.hard().term;
+    face.is_leader = raft.is_leader();
+    face.leader = raft.leader();
+}
+
+impl From<invariants::Violation> for Violation {
+    fn from(violation: invariants::Violation) -> Self {
+        let invariants::Violation { oracle, fingerprint, message } = violation;
+        Self { oracle, fingerprint, message }
+    }
+}

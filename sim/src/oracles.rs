@@ -1,0 +1,47 @@
+//! The oracles: every property that a run is judged by, with its stable id.
+
+/// A property that a run is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oracle {
+    /// Its stable id.
+    pub id: &'static str,
+    /// What holds.
+    pub about: &'static str,
+}
+
+/// Every oracle.
+pub const ORACLES: &[Oracle] = &[
+    Oracle { id: "raft.election_safety", about: "at most one leader per term" },
+    Oracle { id: "raft.leader_append_only", about: "a leader never changes or removes an entry of its log" },
+    Oracle { id: "raft.log_matching", about: "same index and term: same entry and same prefix" },
+    Oracle { id: "raft.leader_completeness", about: "a committed entry is in the log of every later leader" },
+    Oracle { id: "raft.state_machine_safety", about: "no two nodes apply different entries at one index" },
+    Oracle {
+        id: "raft.commit_current_term",
+        about: "commit by counting only for entries of the leader's term",
+    },
+    Oracle { id: "raft.vote_once", about: "one vote per term, durable before it is answered" },
+    Oracle { id: "raft.monotonic", about: "term, commit and applied never go back" },
+    Oracle { id: "raft.ack_durable", about: "what is acknowledged was durable before the answer left" },
+    Oracle {
+        id: "raft.read_index",
+        about: "a read returns nothing older than what was committed when it came",
+    },
+    Oracle { id: "raft.snapshot", about: "a snapshot equals the state at its index" },
+    Oracle { id: "kv.exactly_once", about: "a (session, number) takes effect at most once" },
+    Oracle { id: "kv.linearizable", about: "the history of the clients is linearizable" },
+    Oracle { id: "kv.durability", about: "every acknowledged write is readable at the end" },
+    Oracle { id: "kv.replicas_equal", about: "replicas at the same applied index hold the same state" },
+    Oracle {
+        id: "sim.liveness",
+        about: "once faults stop there is a leader, and operations are acknowledged",
+    },
+    Oracle { id: "sim.exit", about: "no node stops by itself unless its disk failed" },
+    Oracle { id: "sim.panic", about: "no node panics" },
+    Oracle { id: "sim.no_lost_wakeup", about: "no run ends because every task waits for ever" },
+];
+
+/// Every id.
+pub fn ids() -> impl Iterator<Item = &'static str> {
+    ORACLES.iter().map(|oracle| oracle.id)
+}

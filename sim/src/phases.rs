@@ -1,0 +1,175 @@
+//! The phases of a run: safety, heal, liveness. What needs the whole run is judged after the runtime is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eraft::replica::link::Party;
+use eraft::types::NodeId;
+use futures_util::future::{Either, select};
+use madsim::time::sleep;
+use tokio::sync::mpsc;
+
+use crate::net::{LinkConfig, Partition};
+use crate::observer::Watcher;
+use crate::outcome::Violation;
+use crate::scenario::Heal;
+use crate::timing::Spread;
+use crate::workload::Phase;
+use crate::world::{End, Exit, World};
+
+/// How often the leader is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often madsim's list of tasks is pruned.
+const PRUNE_EVERY: Duration = Duration::from_secs(2);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// It went through all its phases.
+    pub is_complete: bool,
+    /// From the end of the faults to a leader.
+    pub leader_after: Option<Duration>,
+}
+
+/// Runs the plan of `world`, up to a violation or to `until_ms`.
+pub(crate) async fn drive(
+    world: Arc<World>,
+    exited: mpsc::UnboundedReceiver<Exit>,
+    until_ms: Option<u64>,
+) -> Ended {
+    world.start_nodes();
+    madsim::task::spawn(world.clone().supervise(exited));
+    let watcher = world.watcher.clone();
+    let until = async {
+        match until_ms {
+            Some(until_ms) => sleep(Duration::from_millis(until_ms)).await,
+            None => std::future::pending().await,
+        }
+    };
+    let (violated, until) = (std::pin::pin!(watcher.violated()), std::pin::pin!(until));
+    let all = std::pin::pin!(phases(world));
+    match select(all, select(violated, until)).await {
+        Either::Left((leader_after, _)) => Ended { is_complete: true, leader_after },
+        Either::Right(_) => Ended { is_complete: false, leader_after: None },
+    }
+}
+
+async fn phases(world: Arc<World>) -> Option<Duration> {
+    let pruning = world.clone();
+    madsim::task::spawn(async move {
+        loop {
+            sleep(PRUNE_EVERY).await;
+            pruning.prune_tasks();
+        }
+    });
+    let configuration = world.plan.configuration.clone();
+    let clients = world.start_clients();
+    let faults: Vec<_> = world
+        .plan
+        .faults
+        .iter()
+        .map(|fault| madsim::task::spawn(world.clone().fault(fault.clone())))
+        .collect();
+    sleep(Duration::from_millis(configuration.phases.safety_ms)).await;
+
+    faults.iter().for_each(|fault| fault.abort());
+    world.watcher.note("world", "phase", "liveness");
+    world.end_all();
+    let healthy = heal(&world);
+    world.phases.enter(Phase::Liveness);
+    let healed_at = world.time.elapsed();
+    let leader_after = leader(&world, &healthy).await;
+    let rest = Duration::from_millis(configuration.phases.liveness_ms);
+    sleep(rest.saturating_sub(world.time.elapsed() - healed_at)).await;
+    world.phases.enter(Phase::Final);
+    world.watcher.note("world", "phase", "final");
+    for client in clients {
+        let _ = client.await;
+    }
+    world.watcher.note("world", "phase", "over");
+    leader_after
+}
+
+/// Makes a random majority healthy; the others stay dead, cut or slow for good.
+fn heal(world: &World) -> Vec<NodeId> {
+    let mut nodes = world.node_ids();
+    let mut draw = world.draws.draw("heal", 0, 0);
+    draw.shuffle(&mut nodes);
+    let majority = nodes.len() / 2 + 1;
+    let healthy = match world.plan.configuration.heal {
+        Heal::All => nodes.len(),
+        Heal::Majority => majority,
+    };
+    let broken = nodes.split_off(healthy);
+    nodes.sort();
+    for id in &nodes {
+        world.start(*id);
+    }
+    for id in broken {
+        let way = world.draws.draw("broken", id.0, 0).below(3);
+        let word = ["dead", "cut", "slow"][way as usize];
+        world.watcher.note(&id.to_string(), "node.stays", word);
+        match way {
+            0 => {
+                world.stop(id, End::Power, None);
+                world.retire(id);
+            }
+            1 => {
+                world.start(id);
+                world.net.partition(&format!("{id} for good"), Partition::Isolate(Party::Node(id)));
+            }
+            _ => {
+                world.start(id);
+                let election_ms = world.plan.configuration.cluster.election_timeout_ms;
+                // Slow, but not so slow that a group led by it could not work.
+                let latency = Spread::millis(election_ms / 16, election_ms / 8, election_ms / 2);
+                let slow = LinkConfig { latency, ..world.quiet_link() };
+                for (from, to) in world.pairs(&[Party::Node(id)]) {
+                    world.net.set_link(from, to, Some(slow));
+                }
+            }
+        }
+    }
+    nodes
+}
+
+/// Waits for a leader that the healthy majority follows; too long is a violation.
+async fn leader(world: &World, healthy: &[NodeId]) -> Option<Duration> {
+    let begun = world.time.elapsed();
+    let configuration = &world.plan.configuration;
+    // A timeout is drawn up to twice the setting; a node that was restarted has to open its disk first.
+    let bound_ms = configuration.phases.leader_timeouts * 2 * configuration.cluster.election_timeout_ms;
+    loop {
+        let waited = world.time.elapsed() - begun;
+        if is_led(&world.watcher, healthy) {
+            return Some(waited);
+        }
+        if waited > Duration::from_millis(bound_ms) {
+            if world.watcher.checks("sim.liveness") {
+                world.watcher.violate(Violation {
+                    oracle: "sim.liveness".to_owned(),
+                    fingerprint: "sim.liveness: no leader".to_owned(),
+                    message: format!(
+                        "no leader within {} election timeouts ({bound_ms} ms) after the faults had stopped",
+                        configuration.phases.leader_timeouts
+                    ),
+                });
+            }
+            return None;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Does one node lead, and do all healthy ones follow it?
+fn is_led(watcher: &Watcher, healthy: &[NodeId]) -> bool {
+    let faces = watcher.faces();
+    let leader =
+        faces.iter().filter(|(_, face)| face.is_up && face.is_leader).max_by_key(|(_, face)| face.term);
+    let Some((leader, face)) = leader else { return false };
+    healthy.iter().all(|id| {
+        faces.get(id).is_some_and(|other| {
+            other.is_up && other.term == face.term && (id == leader || other.leader == Some(*leader))
+        })
+    })
+}

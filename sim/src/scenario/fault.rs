@@ -1,0 +1,355 @@
+//! The faults: their ids, what each needs to know, and whom it hits.
+//!
+//! Ids are stable: scenarios, reports and artifacts use them. Roles (`leader`, `minority`, …) are resolved when the
+//! fault fires, not when it is planned.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum FaultKind {
+    NetLoss,
+    NetDelay,
+    NetReorder,
+    NetDuplicate,
+    NetPartition,
+    NetSlow,
+    NetReset,
+    NodeKill,
+    NodeRestart,
+    NodeCrash,
+    NodeCrashAll,
+    NodePause,
+    DiskTorn,
+    DiskSlow,
+    DiskStall,
+    DiskFull,
+    DiskIoError,
+}
+
+impl FaultKind {
+    /// Every kind, in the order of reports.
+    pub const ALL: [FaultKind; 17] = [
+        FaultKind::NetLoss,
+        FaultKind::NetDelay,
+        FaultKind::NetReorder,
+        FaultKind::NetDuplicate,
+        FaultKind::NetPartition,
+        FaultKind::NetSlow,
+        FaultKind::NetReset,
+        FaultKind::NodeKill,
+        FaultKind::NodeRestart,
+        FaultKind::NodeCrash,
+        FaultKind::NodeCrashAll,
+        FaultKind::NodePause,
+        FaultKind::DiskTorn,
+        FaultKind::DiskSlow,
+        FaultKind::DiskStall,
+        FaultKind::DiskFull,
+        FaultKind::DiskIoError,
+    ];
+
+    /// Its stable id.
+    pub fn id(self) -> &'static str {
+        match self {
+            FaultKind::NetLoss => "net.loss",
+            FaultKind::NetDelay => "net.delay",
+            FaultKind::NetReorder => "net.reorder",
+            FaultKind::NetDuplicate => "net.duplicate",
+            FaultKind::NetPartition => "net.partition",
+            FaultKind::NetSlow => "net.slow",
+            FaultKind::NetReset => "net.reset",
+            FaultKind::NodeKill => "node.kill",
+            FaultKind::NodeRestart => "node.restart",
+            FaultKind::NodeCrash => "node.crash",
+            FaultKind::NodeCrashAll => "node.crash_all",
+            FaultKind::NodePause => "node.pause",
+            FaultKind::DiskTorn => "disk.torn",
+            FaultKind::DiskSlow => "disk.slow",
+            FaultKind::DiskStall => "disk.stall",
+            FaultKind::DiskFull => "disk.full",
+            FaultKind::DiskIoError => "disk.io_error",
+        }
+    }
+
+    /// What it does, for `list`.
+    pub fn about(self) -> &'static str {
+        match self {
+            FaultKind::NetLoss => "messages of the target's links are lost",
+            FaultKind::NetDelay => "messages of the target's links take longer",
+            FaultKind::NetReorder => "messages of the target's links overtake each other",
+            FaultKind::NetDuplicate => "messages of the target's links arrive twice",
+            FaultKind::NetPartition => "links are cut, in one direction or both",
+            FaultKind::NetSlow => "the target's links carry few bytes a second",
+            FaultKind::NetReset => "the target's open streams break",
+            FaultKind::NodeKill => "the process dies; completed writes stay",
+            FaultKind::NodeRestart => "a node that is down comes back",
+            FaultKind::NodeCrash => "power loss: the write in flight is lost, and peers hear nothing",
+            FaultKind::NodeCrashAll => "power loss on all nodes at once",
+            FaultKind::NodePause => "the process stands still and goes on",
+            FaultKind::DiskTorn => "power loss in the middle of a write: a part of it is on the disk",
+            FaultKind::DiskSlow => "each write takes longer",
+            FaultKind::DiskStall => "no write completes for a while",
+            FaultKind::DiskFull => "writes fail: no space left",
+            FaultKind::DiskIoError => "a write fails",
+        }
+    }
+
+    /// The kind with this id.
+    pub fn by_id(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.id() == id)
+    }
+
+    /// Which parameters say something about this kind, besides `target`.
+    pub fn parameters(self) -> &'static [&'static str] {
+        match self {
+            FaultKind::NetLoss | FaultKind::NetDuplicate => &["duration_ms", "rate"],
+            FaultKind::NetReorder => &["duration_ms", "rate", "delay_ms"],
+            FaultKind::NetDelay => &["duration_ms", "delay_ms"],
+            FaultKind::DiskSlow => &["duration_ms", "factor"],
+            FaultKind::NetPartition => &["duration_ms", "shape", "clients"],
+            FaultKind::NetSlow => &["duration_ms", "bytes_per_second"],
+            FaultKind::NetReset | FaultKind::NodeRestart => &[],
+            FaultKind::NodeKill
+            | FaultKind::NodeCrash
+            | FaultKind::NodeCrashAll
+            | FaultKind::NodePause
+            | FaultKind::DiskTorn
+            | FaultKind::DiskStall
+            | FaultKind::DiskFull
+            | FaultKind::DiskIoError => &["duration_ms"],
+        }
+    }
+
+    /// True if the fault has no end of its own: the node it stopped stays down.
+    pub fn may_last(self) -> bool {
+        matches!(
+            self,
+            FaultKind::NodeKill | FaultKind::NodeCrash | FaultKind::NodeCrashAll | FaultKind::DiskTorn
+        )
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}
+
+/// How a partition cuts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// The target and the rest hear nothing of each other.
+    Symmetric,
+    /// The target hears nothing, but is heard.
+    Inbound,
+    /// The target is not heard, but hears.
+    Outbound,
+    /// Two halves, and one node (the target) that both see.
+    Bridge,
+    /// Every node sees a majority, and no two the same one.
+    Ring,
+}
+
+impl Shape {
+    /// The words for them in a scenario.
+    pub const WORDS: [(&'static str, Shape); 5] = [
+        ("symmetric", Shape::Symmetric),
+        ("inbound", Shape::Inbound),
+        ("outbound", Shape::Outbound),
+        ("bridge", Shape::Bridge),
+        ("ring", Shape::Ring),
+    ];
+}
+
+/// Something that happens on a node, after which a fault may be timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A node voted for another.
+    Vote,
+    /// A node became leader.
+    Election,
+    /// A write to the log completed.
+    Sync,
+    /// A node sent or installed a snapshot.
+    Snapshot,
+    /// Applied state became durable.
+    Flush,
+}
+
+impl Trigger {
+    /// The words for them in a scenario.
+    pub const WORDS: [(&'static str, Trigger); 5] = [
+        ("vote", Trigger::Vote),
+        ("election", Trigger::Election),
+        ("sync", Trigger::Sync),
+        ("snapshot", Trigger::Snapshot),
+        ("flush", Trigger::Flush),
+    ];
+}
+
+/// What a fault does, with its numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action")]
+#[allow(missing_docs)]
+pub enum Action {
+    #[serde(rename = "net.loss")]
+    NetLoss { rate: f64 },
+    #[serde(rename = "net.delay")]
+    NetDelay { delay_ms: u64 },
+    #[serde(rename = "net.reorder")]
+    NetReorder { rate: f64, delay_ms: u64 },
+    #[serde(rename = "net.duplicate")]
+    NetDuplicate { rate: f64 },
+    #[serde(rename = "net.partition")]
+    NetPartition { shape: Shape, clients: bool },
+    #[serde(rename = "net.slow")]
+    NetSlow { bytes_per_second: u64 },
+    #[serde(rename = "net.reset")]
+    NetReset,
+    #[serde(rename = "node.kill")]
+    NodeKill,
+    #[serde(rename = "node.restart")]
+    NodeRestart,
+    #[serde(rename = "node.crash")]
+    NodeCrash,
+    #[serde(rename = "node.crash_all")]
+    NodeCrashAll,
+    #[serde(rename = "node.pause")]
+    NodePause,
+    #[serde(rename = "disk.torn")]
+    DiskTorn,
+    #[serde(rename = "disk.slow")]
+    DiskSlow { factor: u64 },
+    #[serde(rename = "disk.stall")]
+    DiskStall,
+    #[serde(rename = "disk.full")]
+    DiskFull,
+    #[serde(rename = "disk.io_error")]
+    DiskIoError,
+}
+
+impl Action {
+    /// Its kind.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Action::NetLoss { .. } => FaultKind::NetLoss,
+            Action::NetDelay { .. } => FaultKind::NetDelay,
+            Action::NetReorder { .. } => FaultKind::NetReorder,
+            Action::NetDuplicate { .. } => FaultKind::NetDuplicate,
+            Action::NetPartition { .. } => FaultKind::NetPartition,
+            Action::NetSlow { .. } => FaultKind::NetSlow,
+            Action::NetReset => FaultKind::NetReset,
+            Action::NodeKill => FaultKind::NodeKill,
+            Action::NodeRestart => FaultKind::NodeRestart,
+            Action::NodeCrash => FaultKind::NodeCrash,
+            Action::NodeCrashAll => FaultKind::NodeCrashAll,
+            Action::NodePause => FaultKind::NodePause,
+            Action::DiskTorn => FaultKind::DiskTorn,
+            Action::DiskSlow { .. } => FaultKind::DiskSlow,
+            Action::DiskStall => FaultKind::DiskStall,
+            Action::DiskFull => FaultKind::DiskFull,
+            Action::DiskIoError => FaultKind::DiskIoError,
+        }
+    }
+}
+
+/// Whom a fault hits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Target {
+    /// The leader of the latest term; any node that runs if there is none.
+    Leader,
+    /// A node that runs and does not lead.
+    Follower,
+    /// Any one node.
+    Random,
+    /// Random nodes, as many as a group can lose.
+    Minority,
+    /// Random nodes, as many as a group needs.
+    Majority,
+    /// All nodes.
+    All,
+    /// Any one client.
+    Client,
+    /// Where the trigger of the fault happened.
+    There,
+    /// These nodes, counted from 1.
+    Nodes(Vec<u64>),
+    /// These clients, counted from 1.
+    Clients(Vec<u64>),
+}
+
+impl Target {
+    /// The roles.
+    pub const ROLES: [(&'static str, Target); 8] = [
+        ("leader", Target::Leader),
+        ("follower", Target::Follower),
+        ("random", Target::Random),
+        ("minority", Target::Minority),
+        ("majority", Target::Majority),
+        ("all", Target::All),
+        ("client", Target::Client),
+        ("there", Target::There),
+    ];
+
+    /// A role, or parties joined by `+`: `n1+n3`, `c2`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some((_, target)) = Self::ROLES.iter().find(|(word, _)| *word == text) {
+            return Ok(target.clone());
+        }
+        let numbers = |prefix: char| {
+            text.split('+')
+                .map(|party| party.strip_prefix(prefix)?.parse::<u64>().ok().filter(|number| *number > 0))
+                .collect::<Option<Vec<_>>>()
+        };
+        if let Some(nodes) = numbers('n') {
+            return Ok(Target::Nodes(nodes));
+        }
+        numbers('c').map(Target::Clients).ok_or_else(|| {
+            let roles = Self::ROLES.map(|(word, _)| word);
+            let hint = super::reader::suggestion(text, roles);
+            format!("`{text}` is no target{hint}; known: {}, n1.., c1..", roles.join(", "))
+        })
+    }
+
+    /// True if it means clients.
+    pub fn is_client(&self) -> bool {
+        matches!(self, Target::Client | Target::Clients(_))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let joined = |prefix: &str, numbers: &[u64]| {
+            numbers.iter().map(|number| format!("{prefix}{number}")).collect::<Vec<_>>().join("+")
+        };
+        match self {
+            Target::Nodes(nodes) => f.write_str(&joined("n", nodes)),
+            Target::Clients(clients) => f.write_str(&joined("c", clients)),
+            role => {
+                let word = Self::ROLES.iter().find(|(_, target)| target == role).map(|(word, _)| *word);
+                f.write_str(word.expect("every role has a word"))
+            }
+        }
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> Self {
+        target.to_string()
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Target::parse(&text)
+    }
+}

@@ -1,0 +1,176 @@
+use super::*;
+
+fn error(text: &str) -> String {
+    Scenario::parse("s.toml", text).unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_file_is_a_scenario_of_defaults() {
+    let scenario = Scenario::parse("scenarios/small.toml", "").unwrap();
+    assert_eq!((scenario.name.as_str(), scenario.cluster.nodes), ("small", Setting::Fixed(3)));
+    assert_eq!(scenario.checks.len(), oracles::ids().count());
+}
+
+#[test]
+fn a_number_may_be_a_range_or_a_list_of_choices() {
+    let text = "[cluster]\nnodes = [3, 5]\n[workload]\nskew = { choices = [0, 0.9, 2] }\nclients = 0x10\n";
+    let scenario = Scenario::parse("s.toml", text).unwrap();
+    assert_eq!(scenario.cluster.nodes, Setting::Range(3, 5));
+    assert_eq!(scenario.workload.skew, Setting::Choices(vec![0.0, 0.9, 2.0]));
+    assert_eq!(scenario.workload.clients, Setting::Fixed(16));
+}
+
+/// Every way to be wrong, with what is said about it.
+#[test]
+fn errors_name_file_line_column_and_key_and_what_would_be_right() {
+    let fault = |lines: &str| format!("[[faults]]\n{lines}");
+    for (text, expected) in [
+        (
+            "[cluster]\n\nreplcas = 3\nnodes = 3\n".to_owned(),
+            "s.toml:3:1: cluster.replcas: unknown key `replcas`; known here: nodes, election_timeout_ms, heartbeat_ms, \
+             peer_silence_ms, log_bytes_max, snapshot_chunk_bytes, append_entries_max, \
+             append_bytes_max, appends_in_flight_max, uncommitted_bytes_max, apply_flush_ms, \
+             apply_overlay_bytes_max, sessions_max",
+        ),
+        (
+            "[cluster]\nnods = 3\n".to_owned(),
+            "s.toml:2:1: cluster.nods: unknown key `nods`, did you mean `nodes`?",
+        ),
+        ("[clustre]\n".to_owned(), "s.toml:1:2: clustre: unknown key `clustre`, did you mean `cluster`?"),
+        (
+            "[cluster]\nnodes = \"three\"\n".to_owned(),
+            "s.toml:2:9: cluster.nodes: expected a whole number, a range [low, high] or { choices = [..] }, found the \
+             text \"three\"",
+        ),
+        ("[cluster]\nnodes = 0\n".to_owned(), "s.toml:2:9: cluster.nodes: 0 is not within 1 to 9"),
+        ("[cluster]\nnodes = [3, 50]\n".to_owned(), "s.toml:2:13: cluster.nodes: 50 is not within 1 to 9"),
+        (
+            "[cluster]\nnodes = -3\n".to_owned(),
+            "s.toml:2:9: cluster.nodes: expected a whole number, a range [low, high] or { choices = [..] }, found the \
+             number -3",
+        ),
+        (
+            "[cluster]\nnodes = [5, 3]\n".to_owned(),
+            "s.toml:2:9: cluster.nodes: the range starts at 5 and ends below, at 3",
+        ),
+        (
+            "[cluster]\nnodes = [1, 2, 3]\n".to_owned(),
+            "s.toml:2:9: cluster.nodes: a range has two numbers, [low, high], not 3; several alternatives are { choices \
+             = [..] }",
+        ),
+        (
+            "[cluster]\nnodes = { choice = [3] }\n".to_owned(),
+            "s.toml:2:11: cluster.nodes.choice: unknown key `choice`, did you mean `choices`?",
+        ),
+        (
+            "[cluster]\nnodes = { choices = [] }\n".to_owned(),
+            "s.toml:2:21: cluster.nodes.choices: expected a list of at least one a whole number",
+        ),
+        (
+            "[cluster]\nelection_timeout_ms = [60, 200]\nheartbeat_ms = 50\n".to_owned(),
+            "s.toml:3:16: cluster.heartbeat_ms: 50 ms is more than half of the shortest election_timeout_ms (60 ms): \
+             followers would call elections under a healthy leader",
+        ),
+        (
+            "[workload]\nget = 0\nput = 0\nappend = 0\ndelete = 0\ncas = 0\n".to_owned(),
+            "s.toml:2:7: workload.get: the weights of get, put, append, delete and cas may all be 0: one must not be",
+        ),
+        (
+            "[phases]\nheal = \"none\"\n".to_owned(),
+            "s.toml:2:8: phases.heal: unknown value `none`; known: majority, all",
+        ),
+        (
+            "[checks]\noracles = [\"kv.linearisable\"]\n".to_owned(),
+            "s.toml:2:11: checks.oracles: unknown oracle `kv.linearisable`, did you mean `kv.linearizable`?",
+        ),
+        ("cluster = 3\n".to_owned(), "s.toml:1:11: cluster: expected a table, found the number 3"),
+        ("[cluster\nnodes = 3\n".to_owned(), "s.toml:1:9: not TOML: unclosed table, expected `]`"),
+        ("[cluster]\nnodes = 3\nnodes = 4\n".to_owned(), "s.toml:3:1: not TOML: duplicate key"),
+        (fault("at_ms = 5\n"), "s.toml:1:1: faults[0].action: missing: which fault is it?"),
+        (
+            fault("at_ms = 5\naction = \"net.partion\"\n"),
+            "s.toml:3:10: faults[0].action: unknown value `net.partion`, did you mean `net.partition`?",
+        ),
+        (
+            fault("action = \"node.kill\"\ntarget = \"leader\"\n"),
+            "s.toml:1:1: faults[0].at_ms: missing: when does it happen? (or `after`: after what?)",
+        ),
+        (
+            fault("at_ms = 5\naction = \"node.kill\"\n"),
+            "s.toml:1:1: faults[0].target: missing: whom does node.kill hit?",
+        ),
+        (
+            fault("at_ms = 5\naction = \"node.kill\"\ntarget = \"leadr\"\n"),
+            "s.toml:4:10: faults[0].target: `leadr` is no target, did you mean `leader`?; known: leader, follower, random, \
+             minority, majority, all, client, there, n1.., c1..",
+        ),
+        (
+            fault("at_ms = 5\naction = \"node.kill\"\ntarget = \"n4\"\n"),
+            "s.toml:4:10: faults[0].target: there is no n4 in a cluster of 3 nodes",
+        ),
+        (
+            fault("at_ms = 5\naction = \"node.kill\"\ntarget = \"c1\"\n"),
+            "s.toml:4:10: faults[0].target: node.kill hits nodes, not clients",
+        ),
+        (
+            fault("at_ms = 5\naction = \"node.kill\"\ntarget = \"there\"\n"),
+            "s.toml:4:10: faults[0].target: `there` means where the trigger happened: `after` is missing",
+        ),
+        (
+            fault("at_ms = 5\naction = \"node.kill\"\ntarget = [\"n1\", \"leader\"]\n"),
+            "s.toml:4:10: faults[0].target: `n1+leader` mixes roles, nodes or clients",
+        ),
+        (
+            fault("at_ms = 5\naction = \"node.kill\"\ntarget = \"n1\"\nrate = 0.5\n"),
+            "s.toml:5:8: faults[0].rate: says nothing about node.kill; it has: target, duration_ms",
+        ),
+        (
+            fault("at_ms = 5\naction = \"node.pause\"\ntarget = \"n1\"\n"),
+            "s.toml:1:1: faults[0].duration_ms: missing: how long does node.pause last?",
+        ),
+        (
+            fault("at_ms = 10000\naction = \"node.kill\"\ntarget = \"n1\"\n"),
+            "s.toml:2:9: faults[0].at_ms: not before the end of the safety phase (10000 ms)",
+        ),
+        (
+            "[random_faults]\nkinds = [\"net.lost\"]\n".to_owned(),
+            "s.toml:2:9: random_faults.kinds: unknown fault `net.lost`, did you mean `net.loss`?",
+        ),
+        (
+            "[random_faults]\nkinds = [\"net.*\"]\n[random_faults.\"node.kill\"]\n".to_owned(),
+            "s.toml:3:1: random_faults.node.kill: is not among `kinds`",
+        ),
+        (
+            "[random_faults.\"net.partition\"]\nshape = [\"rings\"]\n".to_owned(),
+            "s.toml:2:9: random_faults.net.partition.shape: unknown value `rings`, did you mean `ring`?; known: symmetric, \
+             inbound, outbound, bridge, ring",
+        ),
+        (
+            "[random_faults.\"node.crash\"]\nafter = [\"time\", \"vot\"]\n".to_owned(),
+            "s.toml:2:9: random_faults.node.crash.after: unknown value `vot`, did you mean `vote`?; known: time, vote, \
+             election, sync, snapshot, flush",
+        ),
+    ] {
+        assert_eq!(error(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn kinds_may_be_named_by_group_and_tuned_one_by_one() {
+    let text = "[random_faults]\nkinds = [\"net.*\", \"node.crash\"]\nmean_interval_ms = 5\n\
+                [random_faults.\"net.loss\"]\nrate = [0.5, 0.6]\nmean_interval_ms = 9\n";
+    let random = Scenario::parse("s.toml", text).unwrap().random_faults.unwrap();
+    assert_eq!(random.kinds.len(), 8);
+    assert_eq!(random.kinds[0].profile.rate, Setting::Range(0.5, 0.6));
+    assert_eq!(random.kinds[0].mean_interval_ms, Setting::Fixed(9));
+    assert_eq!(random.kinds[1].mean_interval_ms, Setting::Fixed(5));
+}
+
+#[test]
+fn arbitrary_bytes_are_refused_or_read_but_never_panic() {
+    let text = include_str!("../../../scenarios/swarm/kv.toml");
+    for cut in (0..text.len()).step_by(13).filter(|cut| text.is_char_boundary(*cut)) {
+        let _ = Scenario::parse("cut.toml", &text[..cut]);
+        let _ = Scenario::parse("hole.toml", &text[cut..]);
+    }
+}

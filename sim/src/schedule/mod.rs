@@ -1,0 +1,120 @@
+//! The schedule of a run as data: drawn from (scenario, seed) before the run, written into every artifact.
+//!
+//! A run is a function of its [`Plan`] and its seed. Every draw is counter-based and belongs to one fault, operation
+//! or option: whatever is removed or added, nothing else moves. So a shrunk plan replays the rest unchanged.
+
+mod faults;
+mod operations;
+
+pub use operations::{Operation, OperationKind};
+
+use eraft::random::Draws;
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::{
+    Action, Cluster, Disk, FaultKind, Heal, Network, Phases, Scenario, Target, Trigger, Workload,
+};
+
+/// The numbers of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// The group.
+    pub cluster: Cluster,
+    /// The clients.
+    pub workload: Workload,
+    /// The network without faults.
+    pub network: Network,
+    /// The disks without faults.
+    pub disk: Disk,
+    /// How long.
+    pub phases: Phases,
+    /// Which nodes are healthy again after the faults.
+    pub heal: Heal,
+    /// The oracles that judge the run.
+    pub checks: Vec<String>,
+}
+
+/// A fault of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaultEvent {
+    /// Its name, `net.loss#3`: what it draws when it fires depends on this, so it is kept when others are removed.
+    pub id: String,
+    /// When it fires, or from when on its trigger counts; milliseconds after the start.
+    pub at_ms: u64,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Trigger>,
+    /// How long after the trigger it fires.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub delay_after_ms: u64,
+    /// What it does.
+    #[serde(flatten)]
+    pub action: Action,
+    /// Whom it hits.
+    pub target: Target,
+    /// When it ends; `None`: never by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl FaultEvent {
+    /// Its kind.
+    pub fn kind(&self) -> FaultKind {
+        self.action.kind()
+    }
+}
+
+/// Everything that a run does, except what it draws on the way (latencies, roles), which depends on the seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The numbers.
+    pub configuration: Configuration,
+    /// The kinds of faults that exist in this run.
+    pub kinds: Vec<String>,
+    /// The faults, by time.
+    pub faults: Vec<FaultEvent>,
+    /// What each client does while faults happen.
+    pub operations: Vec<Vec<Operation>>,
+    /// What each client does after that.
+    pub liveness_operations: Vec<Vec<Operation>>,
+}
+
+impl Plan {
+    /// The plan of `seed`.
+    pub fn new(scenario: &Scenario, seed: u64) -> Self {
+        let swarm = Draws::new(seed, "swarm");
+        let configuration = Configuration {
+            cluster: scenario.cluster.draw(&swarm),
+            workload: scenario.workload.draw(&swarm),
+            network: scenario.network.draw(&swarm),
+            disk: scenario.disk.draw(&swarm),
+            phases: scenario.phases.draw(&swarm),
+            heal: scenario.heal,
+            checks: scenario.checks.clone(),
+        };
+        let schedule = Draws::new(seed, "schedule");
+        let kinds = faults::kinds(scenario, &swarm);
+        let faults = faults::generate(scenario, &kinds, configuration.phases.safety_ms, &swarm, &schedule);
+        let operations = Draws::new(seed, "workload");
+        let workload = &configuration.workload;
+        Self {
+            kinds: kinds.iter().map(|kind| kind.id().to_owned()).collect(),
+            faults,
+            operations: operations::generate(workload, workload.operations, "safety", &operations),
+            liveness_operations: operations::generate(
+                workload,
+                workload.liveness_operations,
+                "liveness",
+                &operations,
+            ),
+            configuration,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

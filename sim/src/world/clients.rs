@@ -1,0 +1,78 @@
+//! Builds the clients.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use eraft::client::{Client, ClientOptions};
+use eraft::random::Draws;
+use eraft::replica::Surroundings;
+use eraft::replica::timers::Clock;
+use madsim::task::JoinHandle;
+
+use super::{World, node_address};
+use crate::workload::{self, Work};
+
+/// One attempt at one node takes at most this, and at most a third of the operation's deadline.
+const ATTEMPT_MS_MAX: u64 = 1_000;
+
+impl World {
+    /// Starts all clients; each resolves when it has done its work.
+    pub(crate) fn start_clients(self: &Arc<Self>) -> Vec<JoinHandle<()>> {
+        (1..=self.plan.configuration.workload.clients).map(|number| self.start_client(number)).collect()
+    }
+
+    fn start_client(self: &Arc<Self>, number: u64) -> JoinHandle<()> {
+        let workload = &self.plan.configuration.workload;
+        let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 1, number as u8));
+        let node = self.handle.create_node().name(format!("c{number}")).ip(ip).build();
+        let mut options =
+            ClientOptions::new(self.node_ids().into_iter().map(|id| (id, node_address(id))).collect());
+        options.cluster_id = "simulated".to_owned();
+        options.number = number;
+        options.deadline_ms = workload.deadline_ms;
+        options.attempt_ms = (workload.deadline_ms / 3).clamp(1, ATTEMPT_MS_MAX);
+        let world = self.clone();
+        let pipeline = workload.pipeline;
+        node.spawn(async move {
+            let work = world.work(number, options);
+            drop(world);
+            workload::run(work, pipeline).await;
+        })
+    }
+
+    /// Inside the client's node: its connections are tasks of that node.
+    fn work(&self, number: u64, options: ClientOptions) -> Arc<Work> {
+        let workload = &self.plan.configuration.workload;
+        let client = |domain: &str, options: ClientOptions| {
+            let draws = Draws::new(self.seed, &format!("{domain} {number}"));
+            let surroundings = Surroundings { link: self.net.link(), clock: Clock::default(), draws };
+            Client::new(options, surroundings, Some(self.history.clone()))
+        };
+        let acknowledge_ms = self.plan.configuration.phases.acknowledge_ms;
+        let patient =
+            ClientOptions { deadline_ms: acknowledge_ms, attempt_ms: ATTEMPT_MS_MAX, ..options.clone() };
+        let own = |lists: &[Vec<crate::schedule::Operation>]| {
+            let list = usize::try_from(number - 1).ok().and_then(|place| lists.get(place));
+            Mutex::new(list.cloned().unwrap_or_default().into())
+        };
+        Arc::new(Work {
+            number,
+            client: client("client", options),
+            patient: client("patient client", patient),
+            safety: own(&self.plan.operations),
+            liveness: own(&self.plan.liveness_operations),
+            final_keys: (0..workload.keys).filter(|key| key % workload.clients == number - 1).collect(),
+            value_bytes: usize::try_from(workload.value_bytes).unwrap_or(usize::MAX),
+            acknowledge: Duration::from_millis(acknowledge_ms),
+            phases: self.phases.clone(),
+            watcher: self.watcher.clone(),
+            begun: self.begun.clone(),
+            writes: AtomicU64::new(0),
+            known: Mutex::new(BTreeMap::new()),
+            time: self.time.clone(),
+        })
+    }
+}

@@ -1,0 +1,291 @@
+//! Makes faults happen, ends them, and counts those that something met.
+//!
+//! A fault counts as delivered if it had an effect: a process that ran was ended, a message was lost, a write met the
+//! full disk. What lasts is kept in one table, and links and disks are set from the whole table each time it changes,
+//! so that faults of several names overlap without undoing each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eraft::replica::link::Party;
+use eraft::types::NodeId;
+
+use super::nodes::End;
+use super::{World, lock};
+use crate::disk::Failure;
+use crate::net::LinkConfig;
+use crate::scenario::{Action, FaultKind};
+use crate::schedule::FaultEvent;
+use crate::timing::Spread;
+
+/// The share of messages that a delayed link delays.
+const DELAYED_SHARE: f64 = 0.5;
+
+/// A fault that lasts.
+pub(super) struct Active {
+    action: Action,
+    hit: Vec<Party>,
+    /// Names of its partitions.
+    cuts: Vec<String>,
+    /// What had met this kind of fault when it began.
+    met_before: u64,
+}
+
+fn nodes(hit: &[Party]) -> impl Iterator<Item = NodeId> + '_ {
+    hit.iter().filter_map(|party| match party {
+        Party::Node(id) => Some(*id),
+        Party::Client(_) => None,
+    })
+}
+
+impl World {
+    /// One fault of the plan, from its time to its end.
+    pub(crate) async fn fault(self: Arc<Self>, fault: FaultEvent) {
+        let at = Duration::from_millis(fault.at_ms);
+        madsim::time::sleep(at.saturating_sub(self.time.elapsed())).await;
+        let mut there = None;
+        if let Some(trigger) = fault.after {
+            let Ok(node) = self.watcher.next(trigger).await else { return };
+            there = Some(node);
+            if fault.delay_after_ms > 0 {
+                madsim::time::sleep(Duration::from_millis(fault.delay_after_ms)).await;
+            }
+        }
+        self.begin(&fault, there);
+        if let Some(duration_ms) = fault.duration_ms {
+            madsim::time::sleep(Duration::from_millis(duration_ms)).await;
+            self.end(&fault.id);
+            self.start_owned(&fault.id);
+        }
+    }
+
+    fn begin(&self, fault: &FaultEvent, there: Option<NodeId>) {
+        let mut draw = self.draws.draw(&fault.id, 0, 0);
+        let hit = self.resolve(&fault.target, there, &mut draw);
+        let words: Vec<String> = hit.iter().map(|party| name(*party)).collect();
+        self.watcher.note("world", fault.kind().id(), &format!("{} hits {}", fault.id, words.join("+")));
+        let kind = fault.kind();
+        let met_before = self.met(kind);
+        let mut cuts = Vec::new();
+        match &fault.action {
+            Action::NetPartition { shape, clients } => {
+                for (number, cut) in self.cuts(*shape, *clients, &hit, &mut draw).into_iter().enumerate() {
+                    let name = format!("{} {number}", fault.id);
+                    self.net.partition(&name, cut);
+                    cuts.push(name);
+                }
+            }
+            Action::NetReset => {
+                for (from, to) in self.pairs(&hit) {
+                    self.net.reset(from, to);
+                }
+                self.count(kind, self.met(kind) > met_before);
+            }
+            Action::NodeKill => self.end_nodes(fault, &hit, End::Process),
+            Action::NodeCrash | Action::NodeCrashAll => self.end_nodes(fault, &hit, End::Power),
+            Action::DiskTorn => {
+                let torn_before = self.met(kind);
+                for id in nodes(&hit) {
+                    self.stop(id, End::Power, Some(&fault.id));
+                }
+                self.count(kind, self.met(kind) > torn_before);
+            }
+            Action::NodeRestart => {
+                let mut delivered = false;
+                for id in nodes(&hit) {
+                    self.stop(id, End::Process, None);
+                    delivered |= self.start(id);
+                }
+                self.count(kind, delivered);
+            }
+            Action::NodePause => {
+                nodes(&hit).filter(|id| self.is_up(*id)).for_each(|id| self.net.pause(Party::Node(id)))
+            }
+            Action::DiskStall => {
+                let stalled = Duration::from_millis(fault.duration_ms.unwrap_or(0));
+                nodes(&hit).for_each(|id| self.disk.stall(id, stalled));
+            }
+            Action::DiskIoError => {
+                nodes(&hit).for_each(|id| self.disk.fail_writes(id, None, Failure::Next(1)));
+            }
+            Action::NetLoss { .. }
+            | Action::NetDelay { .. }
+            | Action::NetReorder { .. }
+            | Action::NetDuplicate { .. }
+            | Action::NetSlow { .. }
+            | Action::DiskSlow { .. }
+            | Action::DiskFull => {}
+        }
+        if lasts(kind) {
+            let active = Active { action: fault.action.clone(), hit, cuts, met_before };
+            lock(&self.active).insert(fault.id.clone(), active);
+            self.set_all(kind);
+        }
+    }
+
+    fn end_nodes(&self, fault: &FaultEvent, hit: &[Party], end: End) {
+        let ended = nodes(hit).filter(|id| self.stop(*id, end, Some(&fault.id))).count();
+        self.count(fault.kind(), ended > 0);
+    }
+
+    /// Ends a fault that lasts, and counts it if something met it.
+    fn end(&self, id: &str) {
+        let Some(active) = lock(&self.active).remove(id) else { return };
+        let kind = active.action.kind();
+        self.watcher.note("world", "fault.end", id);
+        self.count(kind, self.met(kind) > active.met_before);
+        active.cuts.iter().for_each(|cut| self.net.heal(cut));
+        match active.action {
+            Action::NodePause => {
+                for id in nodes(&active.hit).filter(|id| !self.is_hit(*id, FaultKind::NodePause)) {
+                    self.net.resume(Party::Node(id));
+                }
+            }
+            Action::DiskIoError => {
+                for id in nodes(&active.hit).filter(|id| !self.is_hit(*id, FaultKind::DiskIoError)) {
+                    self.disk.fail_writes(id, None, Failure::Never);
+                }
+            }
+            _ => {}
+        }
+        self.set_all(kind);
+    }
+
+    /// Ends every fault: the safety phase is over.
+    pub(crate) fn end_all(&self) {
+        let ids: Vec<String> = lock(&self.active).keys().cloned().collect();
+        ids.iter().for_each(|id| self.end(id));
+        self.net.heal_all();
+        for party in self.node_parties() {
+            self.net.resume(party);
+        }
+        for id in self.node_ids() {
+            self.disk.heal(id);
+        }
+    }
+
+    fn count(&self, kind: FaultKind, is_delivered: bool) {
+        *lock(&self.delivered).entry(kind).or_default() += u64::from(is_delivered);
+    }
+
+    fn is_hit(&self, id: NodeId, kind: FaultKind) -> bool {
+        lock(&self.active)
+            .values()
+            .any(|active| active.action.kind() == kind && active.hit.contains(&Party::Node(id)))
+    }
+
+    /// How often something met a kind of fault so far.
+    fn met(&self, kind: FaultKind) -> u64 {
+        let (net, disk) = (self.net.counters(), self.disk.counters_total());
+        match kind {
+            FaultKind::NetLoss => net.lost,
+            FaultKind::NetDelay => net.delayed,
+            FaultKind::NetReorder => net.reordered,
+            FaultKind::NetDuplicate => net.duplicated,
+            FaultKind::NetPartition => net.cut + net.connects_cut + net.held,
+            FaultKind::NetSlow => net.slowed,
+            FaultKind::NetReset => net.resets,
+            FaultKind::NodePause => net.pauses,
+            FaultKind::DiskTorn => disk.torn,
+            FaultKind::DiskSlow => disk.slow,
+            FaultKind::DiskStall => disk.stalled,
+            FaultKind::DiskFull => disk.full,
+            FaultKind::DiskIoError => disk.write_errors,
+            FaultKind::NodeKill | FaultKind::NodeRestart | FaultKind::NodeCrash | FaultKind::NodeCrashAll => {
+                0
+            }
+        }
+    }
+
+    /// Sets links or disks from the table.
+    fn set_all(&self, changed: FaultKind) {
+        if changed.id().starts_with("net.") && changed != FaultKind::NetPartition {
+            self.set_links();
+        } else if matches!(changed, FaultKind::DiskSlow | FaultKind::DiskFull) {
+            self.set_disks();
+        }
+    }
+
+    fn set_links(&self) {
+        let quiet = self.quiet_link();
+        let active = lock(&self.active);
+        for (from, to) in self.pairs(&self.everybody()) {
+            let touches = |active: &&Active| active.hit.contains(&from) || active.hit.contains(&to);
+            let worse =
+                active.values().filter(touches).fold(quiet, |link, active| worsen(link, &active.action));
+            self.net.set_link(from, to, (worse != quiet).then_some(worse));
+        }
+    }
+
+    fn set_disks(&self) {
+        let active = lock(&self.active);
+        for id in self.node_ids() {
+            let of_node = || active.values().filter(|active| active.hit.contains(&Party::Node(id)));
+            let factor = of_node().filter_map(|active| match active.action {
+                Action::DiskSlow { factor } => u32::try_from(factor).ok(),
+                _ => None,
+            });
+            self.disk.slow(id, factor.max().unwrap_or(1));
+            self.disk.fill(id, None, of_node().any(|active| active.action == Action::DiskFull));
+        }
+    }
+
+    fn everybody(&self) -> Vec<Party> {
+        [self.node_parties(), self.client_parties()].concat()
+    }
+
+    /// Every way from or to one of `hit`; there are none between clients.
+    pub(crate) fn pairs(&self, hit: &[Party]) -> Vec<(Party, Party)> {
+        let everybody = self.everybody();
+        let mut pairs = Vec::new();
+        for from in &everybody {
+            for to in &everybody {
+                let is_link = from != to && (matches!(from, Party::Node(_)) || matches!(to, Party::Node(_)));
+                if is_link && (hit.contains(from) || hit.contains(to)) {
+                    pairs.push((*from, *to));
+                }
+            }
+        }
+        pairs
+    }
+}
+
+/// True if the fault has an end that has to be made.
+fn lasts(kind: FaultKind) -> bool {
+    !matches!(
+        kind,
+        FaultKind::NetReset
+            | FaultKind::NodeKill
+            | FaultKind::NodeRestart
+            | FaultKind::NodeCrash
+            | FaultKind::NodeCrashAll
+            | FaultKind::DiskTorn
+    )
+}
+
+/// `link` with a fault on top.
+fn worsen(mut link: LinkConfig, action: &Action) -> LinkConfig {
+    let extra = |delay_ms: u64| Spread::millis(delay_ms / 2, delay_ms, delay_ms * 3);
+    match *action {
+        Action::NetLoss { rate } => link.loss = link.loss.max(rate),
+        Action::NetDuplicate { rate } => link.duplicate = link.duplicate.max(rate),
+        Action::NetReorder { rate, delay_ms } => {
+            (link.reorder, link.extra) = (link.reorder.max(rate), extra(delay_ms));
+        }
+        Action::NetDelay { delay_ms } => (link.delay, link.extra) = (DELAYED_SHARE, extra(delay_ms)),
+        Action::NetSlow { bytes_per_second } => {
+            let least = link.bytes_per_second.unwrap_or(u64::MAX).min(bytes_per_second);
+            link.bytes_per_second = Some(least);
+        }
+        _ => {}
+    }
+    link
+}
+
+/// A party's name in the trace.
+pub(super) fn name(party: Party) -> String {
+    match party {
+        Party::Node(id) => id.to_string(),
+        Party::Client(number) => format!("c{number}"),
+    }
+}

@@ -1,0 +1,226 @@
+//! The world of a run: nodes, clients, network and disks inside one madsim runtime, and what the scenario does to them.
+//!
+//! Nodes are `n1`… at 10.0.0.1:7000…, clients `c1`… at 10.0.1.1…. The scenario itself runs on madsim's main node.
+
+mod clients;
+mod faults;
+mod nodes;
+mod targets;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use eraft::history;
+use eraft::mutants::{MutantId, Mutants};
+use eraft::random::Draws;
+use eraft::replica::link::Party;
+use eraft::types::NodeId;
+use madsim::runtime::{Handle, Runtime};
+use madsim::time::TimeHandle;
+use tokio::sync::mpsc;
+
+use crate::artifact::RunRequest;
+use crate::disk::{DiskConfig, DiskSim};
+use crate::judge;
+use crate::net::{LinkConfig, NetConfig, NoticeConfig, SimNet, madsim_config};
+use crate::observer::Watcher;
+use crate::outcome::{Outcome, Violation};
+use crate::phases::{self, Ended};
+use crate::runner::{self, Internal, RunOptions};
+use crate::scenario::{Disk, FaultKind, Network};
+use crate::schedule::Plan;
+use crate::timing::Spread;
+use crate::trace::{Recorder, Sink};
+use crate::workload::Phases;
+
+use faults::Active;
+use nodes::NodeState;
+pub(crate) use nodes::{End, Exit};
+
+/// Everything that the scenario's tasks share.
+pub struct World {
+    pub(crate) seed: u64,
+    pub(crate) plan: Plan,
+    pub(crate) mutants: Mutants,
+    pub(crate) net: SimNet,
+    pub(crate) disk: Arc<DiskSim>,
+    pub(crate) watcher: Arc<Watcher>,
+    pub(crate) history: Arc<history::Recorder>,
+    pub(crate) phases: Arc<Phases>,
+    pub(crate) begun: Arc<AtomicU64>,
+    pub(crate) time: TimeHandle,
+    /// What the scenario draws on the way: roles, halves.
+    pub(crate) draws: Draws,
+    handle: Handle,
+    nodes: Mutex<BTreeMap<NodeId, NodeState>>,
+    active: Mutex<BTreeMap<String, Active>>,
+    delivered: Mutex<BTreeMap<FaultKind, u64>>,
+    exits: mpsc::UnboundedSender<Exit>,
+}
+
+/// The address of node `id`.
+fn node_address(id: NodeId) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, id.0 as u8)), 7000)
+}
+
+/// What outlives the runtime.
+pub(crate) struct Remains {
+    pub(crate) watcher: Arc<Watcher>,
+    pub(crate) history: Arc<history::Recorder>,
+    pub(crate) operations: u64,
+    pub(crate) delivered: BTreeMap<FaultKind, u64>,
+    pub(crate) elapsed: Duration,
+    pub(crate) ended: Option<Ended>,
+}
+
+/// Runs a plan: in a runtime of its own, on this thread.
+pub fn run(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Internal> {
+    let started = Instant::now();
+    let sink = options.trace.as_ref().map(|path| open_trace(path)).transpose()?;
+    let mutants = match &request.mutant {
+        None => Mutants::default(),
+        Some(id) => Mutants::with(id.parse::<MutantId>().map_err(|error| Internal(error.to_string()))?),
+    };
+    // What the run leaves is handed out before it runs: a panic unwinds through everything else.
+    let slot: Arc<Mutex<Option<Arc<World>>>> = Arc::default();
+    let inner = slot.clone();
+    let runtime = Runtime::with_seed_and_config(request.seed, madsim_config());
+    DiskSim::install(&runtime);
+    let ran = runner::catch(|| {
+        runtime.block_on(async move {
+            let (exits, exited) = mpsc::unbounded_channel();
+            let world = World::new(request, mutants, Recorder::new(sink), exits);
+            *inner.lock().unwrap_or_else(PoisonError::into_inner) = Some(world.clone());
+            phases::drive(world, exited, options.until_ms).await
+        })
+    });
+    let world = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(world) = world else {
+        let why = ran.err().map_or_else(|| "the world was not made".to_owned(), |panic| panic.message);
+        return Err(Internal(why));
+    };
+    let ended = match ran {
+        Ok(ended) => Some(ended),
+        Err(panic) if panic.is_own() => {
+            return Err(Internal(format!("{} at {}", panic.message, panic.location)));
+        }
+        Err(panic) => {
+            let (oracle, what) = match panic.message.contains("all tasks will block forever") {
+                true => ("sim.no_lost_wakeup", "every task waits for ever".to_owned()),
+                false => ("sim.panic", format!("a node panicked at {}: {}", panic.location, panic.message)),
+            };
+            if world.watcher.checks(oracle) {
+                world.watcher.violate(Violation::new(oracle, what));
+            }
+            None
+        }
+    };
+    let remains = world.remains(ended);
+    drop(world);
+    // Destructors of what the nodes hold run here; they may complain, but the run is over.
+    let _ = runner::catch(move || drop(runtime));
+    judge::judge(request, options, remains, started)
+}
+
+fn open_trace(path: &std::path::Path) -> Result<Sink, Internal> {
+    let file = std::fs::File::create(path);
+    file.map(|file| Box::new(file) as Sink).map_err(|error| Internal(format!("{}: {error}", path.display())))
+}
+
+impl World {
+    fn new(
+        request: &RunRequest,
+        mutants: Mutants,
+        recorder: Recorder,
+        exits: mpsc::UnboundedSender<Exit>,
+    ) -> Arc<Self> {
+        let configuration = &request.plan.configuration;
+        let disk = DiskSim::current();
+        disk.configure(request.seed, disk_config(&configuration.disk));
+        let notice = NoticeConfig {
+            silence: Spread::millis(500, 2_000, 8_000),
+            connect_timeout: Spread::millis(300, 800, 2_000),
+            ..NoticeConfig::default()
+        };
+        let net = NetConfig { link: link_config(&configuration.network), notice };
+        Arc::new(Self {
+            seed: request.seed,
+            mutants,
+            net: SimNet::new(request.seed, net),
+            disk,
+            watcher: Watcher::new(recorder, &configuration.checks),
+            history: Arc::new(history::Recorder::in_memory()),
+            phases: Arc::default(),
+            begun: Arc::default(),
+            time: TimeHandle::current(),
+            draws: Draws::new(request.seed, "world"),
+            handle: Handle::current(),
+            nodes: Mutex::default(),
+            active: Mutex::default(),
+            delivered: Mutex::default(),
+            exits,
+            plan: request.plan.clone(),
+        })
+    }
+
+    fn remains(&self, ended: Option<Ended>) -> Remains {
+        Remains {
+            watcher: self.watcher.clone(),
+            history: self.history.clone(),
+            operations: self.begun.load(std::sync::atomic::Ordering::Relaxed),
+            delivered: lock(&self.delivered).clone(),
+            elapsed: self.time.elapsed(),
+            ended,
+        }
+    }
+
+    /// Every node's id.
+    pub(crate) fn node_ids(&self) -> Vec<NodeId> {
+        (1..=self.plan.configuration.cluster.nodes).map(NodeId).collect()
+    }
+
+    /// Every node as a party.
+    pub(crate) fn node_parties(&self) -> Vec<Party> {
+        self.node_ids().into_iter().map(Party::Node).collect()
+    }
+
+    /// Every client as a party.
+    pub(crate) fn client_parties(&self) -> Vec<Party> {
+        (1..=self.plan.configuration.workload.clients).map(Party::Client).collect()
+    }
+
+    /// How all links behave without faults.
+    pub(crate) fn quiet_link(&self) -> LinkConfig {
+        link_config(&self.plan.configuration.network)
+    }
+
+    /// Keeps madsim's list of tasks from growing: it is pruned when it is counted.
+    pub(crate) fn prune_tasks(&self) {
+        self.handle.metrics().num_tasks();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn link_config(network: &Network) -> LinkConfig {
+    let (low, jitter) = (network.latency_ms, network.jitter_ms);
+    LinkConfig {
+        latency: Spread::millis(low, low + jitter / 2, low + 10 * jitter),
+        loss: network.loss,
+        duplicate: network.duplicate,
+        reorder: network.reorder,
+        extra: Spread::millis(1, 5 + jitter, 50 + 10 * jitter),
+        ..LinkConfig::default()
+    }
+}
+
+fn disk_config(disk: &Disk) -> DiskConfig {
+    let micros = |ms: u64| ms * 1_000;
+    let (low, jitter) = (micros(disk.latency_ms).max(50), micros(disk.jitter_ms));
+    DiskConfig { write: Spread::micros(low, low + jitter / 2, low + 10 * jitter), ..DiskConfig::default() }
+}

@@ -1,0 +1,245 @@
+//! The nodes: how they start, how they end, and what happens if one ends by itself.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use eraft::kv::KvLimits;
+use eraft::node::{NodeOptions, serve_kv};
+use eraft::raft;
+use eraft::random::Draws;
+use eraft::replica::link::Party;
+use eraft::replica::timers::Clock;
+use eraft::replica::{Identity, Options, Surroundings};
+use eraft::types::NodeId;
+use tokio::sync::mpsc;
+
+use super::{World, lock, node_address};
+use crate::disk::{DiskCounters, DiskSim};
+use crate::outcome::Violation;
+
+/// A node that ended by itself is started again after this, as a service manager would.
+const RESTART_AFTER: Duration = Duration::from_millis(300);
+
+/// What the scenario knows of a node.
+pub(super) struct NodeState {
+    madsim_id: madsim::task::NodeId,
+    /// Counts the starts.
+    incarnation: Arc<AtomicU64>,
+    is_up: bool,
+    /// The fault that ended it and is to start it again.
+    pub(super) owner: Option<String>,
+    /// It stays as it is.
+    is_retired: bool,
+    /// What its disk had met when it was started.
+    met_at_start: DiskCounters,
+}
+
+/// A node that ended by itself.
+pub(crate) struct Exit {
+    node: NodeId,
+    incarnation: u64,
+    why: String,
+}
+
+/// How a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The process is killed.
+    Process,
+    /// The machine loses power.
+    Power,
+}
+
+impl World {
+    /// Builds and starts all nodes.
+    pub(crate) fn start_nodes(self: &Arc<Self>) {
+        let addresses: BTreeMap<NodeId, SocketAddr> =
+            self.node_ids().into_iter().map(|id| (id, node_address(id))).collect();
+        for (id, address) in &addresses {
+            let incarnation = Arc::new(AtomicU64::new(0));
+            let start = Start {
+                seed: self.seed,
+                options: self.node_options(*id, &addresses),
+                world: Arc::downgrade(self),
+                exits: self.exits.clone(),
+                incarnation: incarnation.clone(),
+            };
+            let builder = self.handle.create_node().name(id.to_string()).ip(address.ip());
+            let node = builder.init(move || start.clone().run()).build();
+            let state = NodeState {
+                madsim_id: node.id(),
+                incarnation,
+                is_up: true,
+                owner: None,
+                is_retired: false,
+                met_at_start: DiskCounters::default(),
+            };
+            lock(&self.nodes).insert(*id, state);
+        }
+    }
+
+    fn node_options(&self, id: NodeId, nodes: &BTreeMap<NodeId, SocketAddr>) -> NodeOptions {
+        let cluster = &self.plan.configuration.cluster;
+        let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let identity = Identity { cluster_id: "simulated".to_owned(), id, nodes: nodes.clone() };
+        let core = raft::Config::new(id);
+        NodeOptions {
+            raft: raft::Config {
+                append_entries_max: bytes(cluster.append_entries_max),
+                append_bytes_max: bytes(cluster.append_bytes_max),
+                window: raft::Window { appends_max: bytes(cluster.appends_in_flight_max), ..core.window },
+                uncommitted_bytes_max: bytes(cluster.uncommitted_bytes_max),
+                mutants: self.mutants,
+                ..core
+            },
+            replica: Options {
+                heartbeat_ms: cluster.heartbeat_ms,
+                election_timeout_ms: (cluster.election_timeout_ms, 2 * cluster.election_timeout_ms),
+                apply_flush_ms: cluster.apply_flush_ms,
+                apply_overlay_bytes_max: bytes(cluster.apply_overlay_bytes_max),
+                log_bytes_max: bytes(cluster.log_bytes_max),
+                peer_silence_ms: cluster.peer_silence_ms,
+                snapshot_chunk_bytes_max: bytes(cluster.snapshot_chunk_bytes),
+                ..Options::default()
+            },
+            kv: KvLimits { sessions_max: cluster.sessions_max, ..KvLimits::default() },
+            identity,
+        }
+    }
+
+    /// Does this node's process run?
+    pub(crate) fn is_up(&self, id: NodeId) -> bool {
+        lock(&self.nodes).get(&id).is_some_and(|node| node.is_up)
+    }
+
+    /// Ends a node; false if there was nothing to end. `owner` is to start it again.
+    pub(crate) fn stop(&self, id: NodeId, end: End, owner: Option<&str>) -> bool {
+        let madsim_id = {
+            let mut nodes = lock(&self.nodes);
+            let Some(node) = nodes.get_mut(&id).filter(|node| node.is_up) else { return false };
+            node.is_up = false;
+            node.owner = owner.map(str::to_owned);
+            node.madsim_id
+        };
+        self.watcher.note(&id.to_string(), "node.end", if end == End::Process { "process" } else { "power" });
+        // Network and disk are told first: what madsim makes of a kill would be noticed at once.
+        match end {
+            End::Process => {
+                self.net.process_death(Party::Node(id));
+                self.disk.process_death(id);
+            }
+            End::Power => {
+                self.net.power_loss(Party::Node(id));
+                self.disk.power_loss(id);
+            }
+        }
+        self.handle.kill(madsim_id);
+        self.watcher.down(id);
+        true
+    }
+
+    /// Starts a node that is down; false if there was nothing to start.
+    pub(crate) fn start(&self, id: NodeId) -> bool {
+        let madsim_id = {
+            let mut nodes = lock(&self.nodes);
+            let Some(node) = nodes.get_mut(&id).filter(|node| !node.is_up && !node.is_retired) else {
+                return false;
+            };
+            node.is_up = true;
+            node.owner = None;
+            node.met_at_start = self.disk.counters(id);
+            node.madsim_id
+        };
+        self.watcher.note(&id.to_string(), "node.start", "");
+        self.net.revive(Party::Node(id));
+        self.handle.restart(madsim_id);
+        true
+    }
+
+    /// Starts the nodes that `owner` ended, unless someone else has meanwhile.
+    pub(crate) fn start_owned(&self, owner: &str) {
+        let owned: Vec<NodeId> = lock(&self.nodes)
+            .iter()
+            .filter(|(_, node)| node.owner.as_deref() == Some(owner))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in owned {
+            self.start(id);
+        }
+    }
+
+    /// The node stays as it is for the rest of the run.
+    pub(crate) fn retire(&self, id: NodeId) {
+        if let Some(node) = lock(&self.nodes).get_mut(&id) {
+            node.is_retired = true;
+        }
+    }
+
+    /// Starts nodes again that ended by themselves; runs until the world ends.
+    pub(crate) async fn supervise(self: Arc<Self>, mut exited: mpsc::UnboundedReceiver<Exit>) {
+        while let Some(exit) = exited.recv().await {
+            self.exited(&exit);
+            let (world, node) = (self.clone(), exit.node);
+            madsim::task::spawn(async move {
+                madsim::time::sleep(RESTART_AFTER).await;
+                if lock(&world.nodes).get(&node).is_some_and(|node| node.owner.is_none()) {
+                    world.start(node);
+                }
+            });
+        }
+    }
+
+    fn exited(&self, exit: &Exit) {
+        let met = {
+            let nodes = lock(&self.nodes);
+            let node = &nodes[&exit.node];
+            if !node.is_up || node.incarnation.load(Ordering::Relaxed) != exit.incarnation {
+                return;
+            }
+            node.met_at_start
+        };
+        self.watcher.note(&exit.node.to_string(), "node.exit", &exit.why);
+        let now = self.disk.counters(exit.node);
+        let failures = |counters: &DiskCounters| counters.write_errors + counters.read_errors + counters.full;
+        if failures(&now) == failures(&met) && self.watcher.checks("sim.exit") {
+            let message = format!("{} stopped although its disk had not failed: {}", exit.node, exit.why);
+            self.watcher.violate(Violation::new("sim.exit", message));
+        }
+        self.stop(exit.node, End::Process, None);
+    }
+}
+
+/// What a node starts from, each time.
+#[derive(Clone)]
+struct Start {
+    seed: u64,
+    options: NodeOptions,
+    /// Weak: the nodes' closures live in the runtime, whose handle the world holds.
+    world: std::sync::Weak<World>,
+    exits: mpsc::UnboundedSender<Exit>,
+    incarnation: Arc<AtomicU64>,
+}
+
+impl Start {
+    async fn run(self) {
+        let Some(world) = self.world.upgrade() else { return };
+        let id = self.options.identity.id;
+        let incarnation = self.incarnation.fetch_add(1, Ordering::Relaxed) + 1;
+        let volume = Arc::new(DiskSim::current().volume(id));
+        let surroundings = Surroundings {
+            link: world.net.link(),
+            clock: Clock::default(),
+            // Every start draws anew, as a real process would.
+            draws: Draws::new(self.seed, &format!("{id} start {incarnation}")),
+        };
+        let watcher = world.watcher.clone();
+        drop(world);
+        let result =
+            serve_kv(self.options, volume, surroundings, watcher, None, std::future::pending()).await;
+        let why = result.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
+        let _ = self.exits.send(Exit { node: id, incarnation, why });
+    }
+}

@@ -1,0 +1,218 @@
+//! Golden scripts: the protocol as stories that a reviewer can read. Each file in `scripts/` drives a small cluster
+//! of cores by hand, command by command, and holds what happened; a change of behaviour is a diff of a script.
+//!
+//! After an intended change: `UPDATE_GOLDENFILES=1 cargo test -p eraft golden`, then read the diff.
+
+mod cluster;
+mod text;
+
+use std::error::Error;
+
+use cluster::{Cluster, Pick, Shape};
+
+/// The vocabulary. Nodes are numbers; everything prints what came of it.
+#[derive(Debug, goldenscript::Command)]
+enum Command {
+    /// Starts fresh nodes: `cluster nodes=3`. The last `learners` of them have no vote.
+    Cluster {
+        #[arg(key)]
+        nodes: u64,
+        #[arg(key, optional)]
+        learners: u64,
+        #[arg(key)]
+        entries_max: Option<usize>,
+        #[arg(key)]
+        appends_max: Option<usize>,
+    },
+    /// Starts one node from a disk with this log, given by its terms: `disk 1 term=6 log="1 1 4"`.
+    Disk {
+        node: u64,
+        #[arg(key)]
+        term: u64,
+        #[arg(key)]
+        vote: Option<u64>,
+        #[arg(key, optional)]
+        log: String,
+    },
+    /// The election timer fires.
+    Timeout(u64),
+    /// The heartbeat timer fires.
+    Heartbeat(u64),
+    /// Clients propose.
+    Propose { node: u64, commands: Vec<String> },
+    /// A client reads.
+    Read { node: u64, id: u64 },
+    /// Writes complete: of one node or of all, all or the first few.
+    Persist {
+        node: Option<u64>,
+        #[arg(key)]
+        count: Option<usize>,
+    },
+    /// Messages under way arrive, without the first `skip` and at most `count` of them; those that come of it wait
+    /// for the next command.
+    Deliver {
+        #[arg(key)]
+        from: Option<u64>,
+        #[arg(key)]
+        to: Option<u64>,
+        #[arg(key, optional)]
+        skip: usize,
+        #[arg(key)]
+        count: Option<usize>,
+    },
+    /// As `deliver`, but the originals stay under way.
+    Duplicate {
+        #[arg(key)]
+        from: Option<u64>,
+        #[arg(key)]
+        to: Option<u64>,
+        #[arg(key, optional)]
+        skip: usize,
+        #[arg(key)]
+        count: Option<usize>,
+    },
+    /// Messages under way are lost.
+    Lose {
+        #[arg(key)]
+        from: Option<u64>,
+        #[arg(key)]
+        to: Option<u64>,
+        #[arg(key, optional)]
+        skip: usize,
+        #[arg(key)]
+        count: Option<usize>,
+    },
+    /// Delivers and persists until nothing is under way.
+    Settle,
+    /// What is under way.
+    Network,
+    /// Cuts these nodes off from the others.
+    Partition(Vec<u64>),
+    /// Ends the partition.
+    Heal,
+    /// Power is lost; the first `keep` writes under way were completed.
+    Crash {
+        node: u64,
+        #[arg(key, optional)]
+        keep: usize,
+    },
+    /// Starts a crashed node from its disk.
+    Restart(u64),
+    /// The applied state becomes durable.
+    Flush(u64),
+    /// Entries up to this index are dropped.
+    Compact { node: u64, through: u64 },
+    /// One line for each node.
+    Status,
+    /// A node's log.
+    Log(u64),
+}
+
+#[derive(Default)]
+struct Runner {
+    cluster: Cluster,
+}
+
+impl goldenscript::Runner for Runner {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
+        let cluster = &mut self.cluster;
+        match *command {
+            Command::Cluster { nodes, learners, entries_max, appends_max } => {
+                *cluster = Cluster::new(Shape { nodes, learners, entries_max, appends_max });
+            }
+            Command::Disk { node, term, vote, ref log } => cluster.disk(node, term, vote, log)?,
+            Command::Timeout(node) => cluster.election_timeout(node)?,
+            Command::Heartbeat(node) => cluster.heartbeat_timeout(node)?,
+            Command::Propose { node, ref commands } => cluster.propose(node, commands)?,
+            Command::Read { node, id } => cluster.read(node, id)?,
+            Command::Persist { node, count } => cluster.persist(node, count)?,
+            Command::Deliver { from, to, skip, count } => {
+                cluster.deliver(Pick { from, to, skip, count }, false)?
+            }
+            Command::Duplicate { from, to, skip, count } => {
+                cluster.deliver(Pick { from, to, skip, count }, true)?
+            }
+            Command::Lose { from, to, skip, count } => cluster.lose(Pick { from, to, skip, count }),
+            Command::Settle => cluster.settle()?,
+            Command::Network => cluster.network(),
+            Command::Partition(ref nodes) => cluster.partition(nodes),
+            Command::Heal => cluster.heal(),
+            Command::Crash { node, keep } => cluster.crash(node, keep)?,
+            Command::Restart(node) => cluster.restart(node)?,
+            Command::Flush(node) => cluster.flush(node)?,
+            Command::Compact { node, through } => cluster.compact(node, through)?,
+            Command::Status => cluster.status(),
+            Command::Log(node) => cluster.log(node)?,
+        }
+        Ok(cluster.story())
+    }
+}
+
+macro_rules! scripts {
+    ($($name:ident)*) => {
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+        mod golden {
+            $(
+                #[test]
+                fn $name() -> std::io::Result<()> {
+                    super::run(stringify!($name))
+                }
+            )*
+        }
+    };
+}
+
+scripts! {
+    election_basics
+    election_vote_once
+    election_up_to_date
+    election_stale_term
+    election_split_vote
+    election_prevote_partition
+    election_vote_ignored
+    election_check_quorum
+    election_stuck_high_term
+    persist_vote_before_reply
+    persist_ack_before_reply
+    persist_leader_counts_itself_last
+    persist_single_node
+    replication_basics
+    replication_conflict_hints
+    replication_figure_7
+    replication_figure_8
+    replication_delayed_duplicate
+    replication_window
+    replication_lost_append
+    snapshot_install
+    snapshot_stale_refused
+    snapshot_tail_kept
+    snapshot_tail_dropped
+    snapshot_crash_before_reset
+    read_waits_for_own_term
+    read_batches_rounds
+    read_refused_at_step_down
+    learner
+}
+
+fn directory() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/raft/scripts")
+}
+
+fn run(name: &str) -> std::io::Result<()> {
+    goldenscript::run(&mut Runner::default(), directory().join(name))
+}
+
+#[test]
+fn every_script_is_run() -> std::io::Result<()> {
+    let mut found: Vec<String> = std::fs::read_dir(directory())?
+        .map(|file| file.map(|file| file.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_, _>>()?;
+    let mut expected: Vec<&str> = NAMES.to_vec();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! The driver's own rules, on a store in memory, without peers that answer.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::*;
+use crate::kv::{KvLimits, KvMachine};
+use crate::mutants::Mutants;
+use crate::raft::{Body, Config, Membership};
+use crate::random::Draws;
+use crate::replica::Replica;
+use crate::replica::link::Link;
+use crate::replica::timers::Clock;
+use crate::storage::memory::MemoryVolume;
+use crate::types::{Index, Term};
+use crate::view::Batch;
+
+/// Keeps what the core was given and what it asked for, as text.
+#[derive(Default)]
+struct Journal(Mutex<Vec<String>>);
+
+impl Observer for Journal {
+    fn observe(&self, _: NodeId, event: &Observed<'_>) {
+        if let Observed::Stepped { input, effects, .. } = event {
+            let mut lines = self.0.lock().expect("the journal");
+            lines.push(format!("{input:?}"));
+            lines.extend(effects.iter().map(|effect| format!("  {effect:?}")));
+        }
+    }
+}
+
+impl Journal {
+    fn mentions(&self, text: &str) -> bool {
+        self.0.lock().expect("the journal").iter().any(|line| line.contains(text))
+    }
+}
+
+async fn replica(
+    members: u64,
+    options: Options,
+    journal: Arc<Journal>,
+    volume: Arc<MemoryVolume>,
+) -> Replica<KvMachine> {
+    let nobody = |node| (NodeId(node), "127.0.0.1:1".parse().expect("an address"));
+    let identity =
+        Identity { cluster_id: "test".into(), id: NodeId(1), nodes: (1..=members).map(nobody).collect() };
+    let surroundings =
+        Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(1, "driver-test") };
+    let machine = KvMachine::new(KvLimits::default(), Mutants::default()).expect("valid limits");
+    let config = Config::new(NodeId(1));
+    Replica::open(machine, config, identity, options, surroundings, journal, volume).await.expect("it opens")
+}
+
+/// A heartbeat and the election timeout are there at the same moment: the heartbeat comes first and re-arms the
+/// timer, so the timeout never reaches the core (eRaft turned a node into a candidate there: B13).
+#[tokio::test]
+async fn a_heartbeat_in_the_same_batch_disarms_a_timeout_that_is_due() {
+    let journal = Arc::new(Journal::default());
+    let options = Options { heartbeat_ms: 50, election_timeout_ms: (200, 200), ..Options::default() };
+    let replica = replica(3, options, journal.clone(), Arc::default()).await;
+    let handle = replica.handle();
+    let running = tokio::spawn(replica.run(std::future::pending()));
+    tokio::task::yield_now().await;
+    // One thread runs everything here, so the driver cannot look at its timers meanwhile.
+    std::thread::sleep(Duration::from_millis(250));
+    let body = Body::Heartbeat { commit: Index(0), round: 1 };
+    let messages = vec![Message { term: Term(1), body }];
+    assert!(handle.events.try_send(Event::Messages { from: NodeId(2), messages }).is_ok());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(journal.mentions("Heartbeat { commit: Index(0), round: 1 }"), "the heartbeat was taken");
+    assert!(!journal.mentions("Timeout(Election)"), "the timeout was taken although it was re-armed");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(journal.mentions("Timeout(Election)"), "the re-armed timer fires in its time");
+    running.abort();
+}
+
+async fn leader_of_one(
+    volume: Arc<MemoryVolume>,
+) -> (crate::replica::Handle<KvMachine>, oneshot::Sender<()>) {
+    let options = Options { heartbeat_ms: 5, election_timeout_ms: (10, 20), ..Options::default() };
+    let replica = replica(1, options, Arc::default(), volume).await;
+    let handle = replica.handle();
+    let (stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(replica.run(async {
+        let _ = stopped.await;
+    }));
+    while handle.status().await.is_some_and(|status| status.role != "leader") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (handle, stop)
+}
+
+fn soon() -> Moment {
+    Moment(Duration::from_secs(3600))
+}
+
+fn open_session(client: u64) -> Bytes {
+    use crate::proto::kv as pb;
+    use prost::Message as _;
+    let open = pb::OpenSession { client: Some(pb::ClientId { high: 1, low: client }) };
+    let operation = Some(pb::command::Operation::OpenSession(open));
+    pb::Command { time_ms: 1, operation }.encode_to_vec().into()
+}
+
+#[tokio::test]
+async fn a_failed_write_ends_the_replica_and_nothing_is_acknowledged_after_it() {
+    let volume = Arc::new(MemoryVolume::default());
+    let (handle, _stop) = leader_of_one(volume.clone()).await;
+    let first = handle.propose(open_session(1), soon()).await;
+    assert!(matches!(first, Decision::Done(..)), "{first:?}");
+    let error = StorageError::Io { action: "writing".into(), reason: "input/output error".into() };
+    assert!(volume.fail_next_write("log", error));
+    let second = handle.propose(open_session(2), soon()).await;
+    assert!(matches!(second, Decision::Unknown(_)), "{second:?}");
+    let third = handle.propose(open_session(3), soon()).await;
+    assert!(matches!(third, Decision::Refused(Denial::Unhealthy)), "{third:?}");
+    assert!(handle.status().await.is_none(), "the replica has stopped");
+}
+
+#[tokio::test]
+async fn a_request_whose_time_is_up_is_refused_before_it_is_proposed() {
+    let (handle, _stop) = leader_of_one(Arc::default()).await;
+    let before = handle.status().await.expect("it runs").log_last;
+    let late = handle.propose(open_session(1), Moment(Duration::ZERO)).await;
+    assert_eq!(late, Decision::Refused(Denial::Deadline));
+    assert_eq!(handle.status().await.expect("it runs").log_last, before);
+}
+
+/// The state is ahead of the log, as after a crash between the switch to a snapshot and the log's reset.
+#[tokio::test]
+async fn a_state_ahead_of_the_log_resets_the_log_at_open_and_one_behind_it_refuses() {
+    use super::super::state::{APPLIED_KEY, Summary};
+    use prost::Message as _;
+
+    let members = Membership::of([NodeId(1)]);
+    let base = |index, term| crate::raft::Base {
+        position: Position { index: Index(index), term: Term(term) },
+        membership: members.clone(),
+    };
+    let volume = MemoryVolume::default();
+    let state = volume.open("state.0").await.expect("it opens");
+    let mut batch = Batch::new();
+    batch.put(APPLIED_KEY, Summary { base: base(9, 4), ..Summary::empty(&members) }.record().encode_to_vec());
+    state.write(batch).await.expect("it writes");
+    drop(state);
+    let opened = open(&volume, Config::new(NodeId(1)), &members).await.expect("it recovers");
+    assert_eq!(opened.raft.log().base(), base(9, 4).position);
+    assert_eq!(opened.raft.hard().term, Term(4), "the term of the state is not forgotten");
+    drop(opened);
+
+    // The state is lost while the log goes on from 10.
+    volume.remove("state.0").await.expect("it is removed");
+    let Err(error) = open(&volume, Config::new(NodeId(1)), &members).await else {
+        panic!("entries are missing, so it must not start");
+    };
+    assert_eq!(
+        error.to_string(),
+        "the log starts at 10 but the state ends at 0: the entries between are missing; \
+         this data directory cannot be used any more"
+    );
+}
