@@ -44,7 +44,7 @@ impl Invariant for Monotonic {
                 let durable = self.durable.entry(step.node).or_default();
                 *durable = (durable.0.max(term), durable.1.max(step.me.state));
             }
-            Kind::Flushed { .. } => {
+            Kind::Flushed { .. } | Kind::SnapshotInstalled { .. } => {
                 let durable = self.durable.entry(step.node).or_default();
                 durable.1 = durable.1.max(step.me.state);
             }
@@ -66,7 +66,7 @@ impl Invariant for Monotonic {
                     return Err(step.violation(ID, "the state went back over a restart", message));
                 }
             }
-            Kind::Applied { .. } | Kind::SnapshotInstalled { .. } => {}
+            Kind::Applied { .. } => {}
         }
         Ok(())
     }
