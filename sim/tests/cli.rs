@@ -29,7 +29,7 @@ mod simulated {
     use super::*;
     use serde_json::Value;
 
-    const SCENARIO: &str = "scenarios/scripted/leader_partitioned_and_back.toml";
+    const SCENARIO: &str = "sim/tests/data/short.toml";
 
     fn lines(output: &Output) -> Vec<Value> {
         text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -89,7 +89,7 @@ mod simulated {
         }
         assert!(all["mutants"].as_array().unwrap().iter().all(|mutant| mutant["oracle"].is_string()));
         let files: Vec<_> = all["scenarios"].as_array().unwrap().iter().map(|entry| &entry["file"]).collect();
-        assert!(files.iter().any(|file| *file == SCENARIO), "{files:?}");
+        assert!(files.iter().any(|file| *file == "scenarios/standard.toml"), "{files:?}");
     }
 
     #[test]
@@ -99,7 +99,7 @@ mod simulated {
         let once = run(&[SCENARIO, "--seed", "3"]);
         let traced = run(&[SCENARIO, "--seed", "3", "--trace", &trace("one")]);
         let again = run(&[SCENARIO, "--seed", "3", "--trace", &trace("two")]);
-        assert_eq!((&once["digest"], &once["digest"]), (&traced["digest"], &again["digest"]));
+        assert_eq!([&traced["digest"], &again["digest"]], [&once["digest"]; 2]);
         assert_eq!(once["digest"].as_str().unwrap().len(), 16);
         assert_eq!(eraft_sim(&["diff", &trace("one"), &trace("two")]).status.code(), Some(0));
 
@@ -126,9 +126,9 @@ mod simulated {
     fn a_planted_bug_is_found_and_its_artifact_runs_again() {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().to_str().unwrap();
-        let scenario = "scenarios/scripted/stale_leader_serves_no_reads.toml";
-        let mutant = ["--mutant", "kv.read_without_barrier", "--seeds", "0..20", "--out", out, "-o", "json"];
-        let output = eraft_sim(&[&["fuzz", scenario], &mutant[..]].concat());
+        let mutant =
+            ["--mutant", "replication.quorum_off_by_one", "--seeds", "0..20", "--out", out, "-o", "json"];
+        let output = eraft_sim(&[&["fuzz", SCENARIO], &mutant[..]].concat());
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
         let found = lines(&output).pop().unwrap();
         let artifact = found["artifact"].as_str().unwrap().to_owned();
