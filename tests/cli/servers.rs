@@ -52,7 +52,7 @@ fn an_address_in_use_is_exit_code_3() {
     let directory = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let said = run(&mut serve(1, &address, directory.path()).env("ERAFT_LOG_LEVEL", "off"));
+    let said = run(serve(1, &address, directory.path()).env("ERAFT_LOG_LEVEL", "off"));
     said.failed(3, &[&address, "in use", "--cluster"]);
 }
 
