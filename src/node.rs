@@ -140,22 +140,23 @@ async fn check_identity(volume: &dyn Volume, identity: &Identity) -> Result<(), 
     };
     let Some(bytes) = volume.read_file(IDENTITY_FILE).await? else {
         if let Some(store) = volume.list().await?.first() {
-            return Err(NodeError::Identity(format!(
-                "the data directory has a store {store:?} but no file {IDENTITY_FILE:?} that says whose it is"
-            )));
+            let reason =
+                format!("there is a store {store:?} but no file {IDENTITY_FILE:?} that says whose it is");
+            return Err(ReplicaError::Inconsistent(reason).into());
         }
         return Ok(volume.replace_file(IDENTITY_FILE, own.encode_to_vec()).await?);
     };
     let found = pb::Identity::decode(&bytes[..]).map_err(|error| {
-        NodeError::Identity(format!("the file {IDENTITY_FILE:?} of the data directory is damaged: {error}"))
+        ReplicaError::Inconsistent(format!("the file {IDENTITY_FILE:?} is damaged: {error}"))
     })?;
     let differs = |what: &str, found: &dyn std::fmt::Display, own: &dyn std::fmt::Display| {
-        Err(NodeError::Identity(format!("the data directory is of {what} {found}, this is {what} {own}")))
+        Err(NodeError::Identity(format!("it is of {what} {found}, but this is {what} {own}")))
     };
+    let quoted = |name: &str| format!("{name:?}");
     if found.format_version != own.format_version {
         differs("format", &found.format_version, &own.format_version)
     } else if found.cluster_id != own.cluster_id {
-        differs("cluster", &found.cluster_id, &own.cluster_id)
+        differs("cluster", &quoted(&found.cluster_id), &quoted(&own.cluster_id))
     } else if found.node_id != own.node_id {
         differs("node", &NodeId(found.node_id), &identity.id)
     } else {

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use crate::client::{Outcome, Refused};
 use crate::node::NodeError;
+use crate::replica::ReplicaError;
+use crate::storage::StorageError;
 
 /// The exit codes; the contract of every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +99,10 @@ pub(super) fn from_node(error: &NodeError, directory: &std::path::Path) -> Failu
         NodeError::Listen { .. } => Failure::new(
             Code::Unavailable,
             format!("{error}; stop what uses the address, or give another one in --cluster on all nodes"),
+        ),
+        NodeError::Replica(ReplicaError::Storage(StorageError::InUse { .. })) => Failure::new(
+            Code::Unavailable,
+            format!("data directory {directory}: {error}; stop that process or give another --db"),
         ),
         NodeError::Replica(reason) => Failure::new(
             Code::Unhealthy,

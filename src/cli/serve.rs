@@ -127,11 +127,13 @@ impl ServeKv {
         });
         let shutdown = async move {
             let signal = signals.first().await;
-            tracing::info!(%id, signal, "stopping");
+            tracing::info!(target: "eraft::node", node = %id, signal, "stopping");
         };
         let observer = Arc::new(LogObserver::default());
-        serve_kv(options, Arc::new(volume), around, observer, Some(ready), shutdown)
-            .await
-            .map_err(|error| from_node(&error, &directory))
+        // In a task: the main thread would be woken through the kernel for every event of the driver.
+        let node = serve_kv(options, Arc::new(volume), around, observer, Some(ready), shutdown);
+        let ended = tokio::spawn(node).await;
+        let ended = ended.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+        ended.map_err(|error| from_node(&error, &directory))
     }
 }

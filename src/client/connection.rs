@@ -126,6 +126,34 @@ impl Task {
         Ok((frames, link.inbound(self.route.back(), replies.boxed())))
     }
 
+    /// Sends the frames of one request, or says why the stream took no more.
+    async fn send(
+        &self,
+        frames: &mpsc::Sender<Bytes>,
+        request: Vec<Bytes>,
+        is_alone: bool,
+        replies: &mut Frames,
+    ) -> Result<(), String> {
+        let clock = &self.surroundings.clock;
+        for frame in request {
+            match clock.timeout(self.connect_timeout, frames.send(frame)).await {
+                Some(Ok(())) => {}
+                // The node closed the stream, and its reason, such as being of another cluster, is on the way. What
+                // else may come is for requests that were sent before.
+                Some(Err(_)) if is_alone => {
+                    return Err(match clock.timeout(self.connect_timeout, replies.next()).await {
+                        Some(Some(Err(reason))) => reason,
+                        _ => "the node closed the stream".to_owned(),
+                    });
+                }
+                Some(Err(_)) => return Err("the node closed the stream".to_owned()),
+                // A full stream is not taking anything; whoever waits gives up at their own time.
+                None => return Err("the stream took nothing more".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
     /// Until the stream breaks or the client goes away.
     async fn converse(
         &mut self,
@@ -144,15 +172,10 @@ impl Task {
                 request.id = next_id;
                 waiting.retain(|_, waiter| !waiter.is_closed());
                 waiting.insert(next_id, waiter);
-                let mut broken = false;
-                for frame in splitter.split(&request) {
-                    // A full stream is not taking anything; whoever waits gives up at their own time.
-                    let sent =
-                        self.surroundings.clock.timeout(self.connect_timeout, frames.send(frame)).await;
-                    broken |= !matches!(sent, Some(Ok(())));
-                }
-                if broken {
-                    break "the stream took nothing more".to_owned();
+                if let Err(reason) =
+                    self.send(&frames, splitter.split(&request), waiting.len() == 1, &mut replies).await
+                {
+                    break reason;
                 }
             }
             tokio::select! {

@@ -22,6 +22,7 @@
 //! one entry under another limit holds different data for ever. The same goes for the active mutant, which is why
 //! `kv.no_dedup` is switched on for a whole group.
 
+mod in_flight;
 mod machine;
 mod operation;
 mod service;

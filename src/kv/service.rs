@@ -14,6 +14,7 @@ use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::in_flight::{Entry, InFlight};
 use super::{KvAnswer, KvLimits, KvMachine, KvQuery, KvReply};
 use crate::proto::admin::admin_server::Admin;
 use crate::proto::admin::{self};
@@ -38,6 +39,7 @@ pub struct KvService {
     identity: Identity,
     surroundings: Surroundings,
     limits: KvLimits,
+    in_flight: InFlight,
 }
 
 type Replies = Pin<Box<dyn Stream<Item = Result<pb::Frame, Status>> + Send>>;
@@ -50,7 +52,7 @@ impl KvService {
         surroundings: Surroundings,
         limits: KvLimits,
     ) -> Self {
-        Self { handle, identity, surroundings, limits }
+        Self { handle, identity, surroundings, limits, in_flight: InFlight::default() }
     }
 
     async fn answer(&self, bytes: Bytes) -> pb::Reply {
@@ -68,13 +70,29 @@ impl KvService {
             None => return refusal(id, RefusedReason::RefusedMalformed, "a request without an operation", 0),
             Some(request::Operation::Get(get)) => return self.get(id, get, deadline).await,
             Some(request::Operation::OpenSession(open)) => pb::command::Operation::OpenSession(open),
-            Some(request::Operation::Execute(execute)) => {
-                if let Some((reason, detail)) = self.refuse_early(&execute) {
-                    return refusal(id, reason, detail, 0);
-                }
-                pb::command::Operation::Execute(execute)
-            }
+            Some(request::Operation::Execute(execute)) => return self.execute(id, execute, deadline).await,
         };
+        self.propose(id, operation, deadline).await
+    }
+
+    async fn execute(&self, id: u64, execute: pb::Execute, deadline: Moment) -> pb::Reply {
+        if let Some((reason, detail)) = self.refuse_early(&execute) {
+            return refusal(id, reason, detail, 0);
+        }
+        match self.in_flight.enter(&execute) {
+            Entry::First(first) => {
+                let reply = self.propose(id, pb::command::Operation::Execute(execute), deadline).await;
+                first.finish(reply.outcome.as_ref());
+                reply
+            }
+            Entry::Joined(outcome) => match outcome.await {
+                Ok(outcome) => pb::Reply { id, outcome: Some(outcome) },
+                Err(_) => unknown(id, "the request that this one joined went away", 0),
+            },
+        }
+    }
+
+    async fn propose(&self, id: u64, operation: pb::command::Operation, deadline: Moment) -> pb::Reply {
         let command = pb::Command { time_ms: self.surroundings.clock.wall_ms(), operation: Some(operation) };
         match self.handle.propose(command.encode_to_vec().into(), deadline).await {
             Decision::Done(KvReply::SessionOpened, index) => {
@@ -87,8 +105,7 @@ impl KvService {
             Decision::Refused(denial) => denied(id, &denial),
             Decision::Unknown(leader) => {
                 let leader = leader.map_or(0, |node| node.0);
-                let detail = "this node stopped leading before the entry was applied".to_owned();
-                pb::Reply { id, outcome: Some(reply::Outcome::Unknown(pb::Unknown { detail, leader })) }
+                unknown(id, "this node stopped leading before the entry was applied", leader)
             }
         }
     }
@@ -226,6 +243,11 @@ fn accepted(id: u64, result: done::Result, index: u64) -> pb::Reply {
 fn refusal(id: u64, reason: RefusedReason, detail: impl Into<String>, leader: u64) -> pb::Reply {
     let refused = pb::Refused { reason: reason.into(), detail: detail.into(), leader };
     pb::Reply { id, outcome: Some(reply::Outcome::Refused(refused)) }
+}
+
+fn unknown(id: u64, detail: &str, leader: u64) -> pb::Reply {
+    let unknown = pb::Unknown { detail: detail.to_owned(), leader };
+    pb::Reply { id, outcome: Some(reply::Outcome::Unknown(unknown)) }
 }
 
 fn denied(id: u64, denial: &Denial) -> pb::Reply {

@@ -8,6 +8,9 @@ use tracing_subscriber::EnvFilter;
 use crate::observe::{Event, Observer};
 use crate::types::NodeId;
 
+/// Where a node's lines about itself come from, for filters such as `warn,eraft::node=info`.
+const TARGET: &str = "eraft::node";
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -56,7 +59,8 @@ impl Observer for LogObserver {
         match event {
             Event::Opened { raft, applied, .. } => {
                 let last = raft.log().last();
-                tracing::info!(%node, term = raft.hard().term.0, last = last.index.0, applied = applied.index.0, "opened");
+                let term = raft.hard().term.0;
+                tracing::info!(target: TARGET, %node, term, last = last.index.0, applied = applied.index.0, "opened");
             }
             Event::Stepped { raft, .. } => {
                 let leader = raft.leader();
@@ -65,14 +69,17 @@ impl Observer for LogObserver {
                 if *last != Some(now) {
                     *last = Some(now);
                     let leader = leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string());
-                    tracing::info!(%node, role = now.role, term = now.term, leader, "changed");
+                    let Standing { role, term, .. } = now;
+                    tracing::info!(target: TARGET, %node, role, term, leader, "role or leader changed");
                 }
             }
             Event::SnapshotInstalled { applied, .. } => {
-                tracing::info!(%node, applied = applied.index.0, "a snapshot was installed");
+                tracing::info!(target: TARGET, %node, applied = applied.index.0, "a snapshot was installed");
             }
-            Event::Stopped { unhealthy: Some(error) } => tracing::error!(%node, error, "stopped"),
-            Event::Stopped { unhealthy: None } => tracing::info!(%node, "stopped"),
+            Event::Stopped { unhealthy: Some(error) } => {
+                tracing::error!(target: TARGET, %node, error, "stopped")
+            }
+            Event::Stopped { unhealthy: None } => tracing::info!(target: TARGET, %node, "stopped"),
             Event::Applied { .. } | Event::Flushed { .. } | Event::ReadServed { .. } => {}
         }
     }

@@ -9,7 +9,10 @@ pub const INTERNAL_ERROR: i32 = 70;
 /// Installs the hook. The message is one line on standard error.
 pub fn exit_on_panic() {
     std::panic::set_hook(Box::new(|info| {
-        let message = info.payload_as_str().unwrap_or("a panic without a message").replace('\n', " ");
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let message = text.unwrap_or("a panic without a message").replace('\n', " ");
         let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         let _ = writeln!(
             std::io::stderr(),

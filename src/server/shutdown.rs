@@ -22,6 +22,7 @@ impl Signals {
     /// Waits for the next signal; its number.
     pub async fn next(&mut self) -> i32 {
         tokio::select! {
+            biased;
             _ = self.terminate.recv() => libc::SIGTERM,
             _ = self.interrupt.recv() => libc::SIGINT,
         }

@@ -40,6 +40,12 @@ pub enum StorageError {
         /// What we were doing, with the path.
         action: String,
     },
+    /// Another process has the directory open. Nothing is wrong with it.
+    #[error("{path} is in use by another process")]
+    InUse {
+        /// The locked file.
+        path: String,
+    },
     /// Bytes on disk are not what was written.
     #[error("{path}: damaged at byte {offset}: {reason}")]
     Corrupt {

@@ -102,7 +102,7 @@ impl World {
             let leads = self.nodes[node].raft.as_ref().is_some_and(Raft::is_leader);
             if leads {
                 self.timeout(node, Timer::Heartbeat)?;
-                if round % CHECK_QUORUM_EVERY == 0 {
+                if round.is_multiple_of(CHECK_QUORUM_EVERY) {
                     self.timeout(node, Timer::Election)?;
                 }
             } else if !heard && !elected {

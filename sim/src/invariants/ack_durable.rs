@@ -1,6 +1,6 @@
 //! What a follower acknowledges is durable before the acknowledgement may leave (Raft, section 5.3), and what a
 //! leader commits by counting is durable at a quorum at that moment, the leader itself included (dissertation,
-//! section 10.2.1).
+//! section 10.2.1). Nor is anything applied that is not durable where it is applied.
 
 use eraft::raft::{Body, Effect};
 
@@ -50,7 +50,12 @@ impl Invariant for AckDurable {
             }
             Kind::Stepped { effects, raft, .. } => {
                 self.acknowledgements(step, effects)?;
-                if me.now.commit > me.before.commit && me.led_throughout() {
+                let durable = me.last_durable_after(None).max(me.installing);
+                if me.now.applying > durable {
+                    let message = format!("applies {} while its disk ends at {durable}", me.now.applying);
+                    return Err(step.violation(ID, "the state ran ahead of the log", message));
+                }
+                if me.now.commit > me.before.commit && me.now.leads {
                     self.judged += 1;
                     let commit = me.now.commit;
                     let prefix = me.memory.prefix_at(commit).unwrap_or_default();

@@ -4,7 +4,7 @@ use super::{Invariant, Kind, Step, Violation};
 
 const ID: &str = "raft.commit_current_term";
 
-/// Judged whenever a leader's commit index moves.
+/// Judged whenever a leader's commit index moves, in the step that elected it too.
 #[derive(Default)]
 pub struct CommitCurrentTerm {
     judged: u64,
@@ -18,7 +18,7 @@ impl Invariant for CommitCurrentTerm {
     fn step(&mut self, step: &Step<'_>) -> Result<(), Violation> {
         let me = step.me;
         let moved = me.now.commit > me.before.commit;
-        if !matches!(step.kind, Kind::Stepped { .. }) || !moved || !me.led_throughout() {
+        if !matches!(step.kind, Kind::Stepped { .. }) || !moved || !me.now.leads {
             return Ok(());
         }
         self.judged += 1;

@@ -204,3 +204,6 @@ impl Suite {
         &self.facts
     }
 }
+
+#[cfg(test)]
+mod tests;

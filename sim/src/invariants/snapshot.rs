@@ -15,11 +15,16 @@ pub struct Snapshot {
 
 impl Snapshot {
     fn committed(&mut self, step: &Step<'_>, position: Position, what: &str) -> Result<(), Violation> {
-        if position.index.0 == 0 || step.facts.ledger.committed.is_below(position.index) {
+        let ledger = &step.facts.ledger;
+        if position.index.0 == 0
+            || (position.index <= ledger.before && ledger.committed.is_below(position.index))
+        {
             return Ok(());
         }
         self.judged += 1;
-        let committed = step.facts.ledger.committed.get(position.index).map(|committed| committed.link.term);
+        // What the node itself takes for committed in this step proves nothing.
+        let known = ledger.committed.get(position.index).filter(|_| position.index <= ledger.before);
+        let committed = known.map(|committed| committed.link.term);
         if committed == Some(position.term) {
             return Ok(());
         }

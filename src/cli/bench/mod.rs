@@ -148,9 +148,7 @@ impl Bench {
         let mut interrupted = false;
         loop {
             tokio::select! {
-                done = workers.join_next() => if done.is_none() {
-                    return interrupted;
-                },
+                biased;
                 _ = signals.next() => {
                     if interrupted {
                         workers.abort_all();
@@ -158,6 +156,9 @@ impl Bench {
                     interrupted = true;
                     run.stopped.store(true, Ordering::Relaxed);
                 }
+                done = workers.join_next() => if done.is_none() {
+                    return interrupted;
+                },
                 () = run.around.clock.sleep(PROGRESS_INTERVAL), if !bar.is_hidden() => {
                     let (took, answered) = (run.around.clock.now().since(begun), run.counts().answered());
                     bar.set_position(took.as_secs().min(self.seconds));

@@ -45,8 +45,8 @@ impl Counts {
         let error = match outcome {
             Outcome::Ok(_) => {
                 let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                // The histogram grows as it must; a value that it cannot hold is counted as the largest one.
-                counts.latency_us.saturating_record(us.max(1));
+                // `record` lets the histogram grow (`saturating_record` does not); it can hold any u64.
+                counts.latency_us.record(us.max(1)).expect("the histogram grows");
                 return;
             }
             Outcome::Refused(refused) if refused.unavailable => {
@@ -121,7 +121,7 @@ pub(super) struct Errors {
     pub unknown: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Latency {
     pub mean: f64,
     pub p50: u64,
@@ -160,5 +160,31 @@ impl Report {
             row
         };
         self.kinds.iter().map(row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Refused;
+
+    #[test]
+    fn latencies_of_all_sizes_are_kept_and_errors_are_told_apart() {
+        let mut counts = Counts::default();
+        for us in [1, 100, 10_000, 5_000_000] {
+            counts.add("put", Duration::from_micros(us), &Outcome::Ok(()));
+        }
+        let refused = |unavailable| Outcome::<()>::Refused(Refused { unavailable, detail: "no".to_owned() });
+        counts.add("put", Duration::ZERO, &refused(true));
+        counts.add("put", Duration::ZERO, &refused(false));
+        counts.add("get", Duration::ZERO, &Outcome::<()>::Unknown("lost".to_owned()));
+        let report = counts.report(Duration::from_secs(2));
+        assert_eq!((report.operations, report.operations_per_second, report.errors), (4, 2.0, 3));
+        let put = &report.kinds["put"];
+        assert_eq!((put.errors.refused, put.errors.unavailable, put.errors.unknown), (1, 1, 0));
+        assert_eq!(put.latency_us.p50, 100);
+        assert!((4_990_000..=5_010_000).contains(&put.latency_us.max), "{:?}", put.latency_us);
+        assert_eq!(report.kinds["get"].errors.unknown, 1);
+        assert_eq!(counts.first_error.as_deref(), Some("put: unavailable: no"));
     }
 }

@@ -281,7 +281,7 @@ impl<M: StateMachine> Driver<M> {
             let (_, sleep) = alarm.as_mut().expect("just set");
             let event = tokio::select! {
                 biased;
-                () = &mut shutdown => return Ok(()),
+                () = &mut shutdown => return self.stop().await,
                 result = completion(&mut self.writing) => {
                     let id = self.writing.take().expect("it completed").0;
                     result?;
@@ -310,6 +310,24 @@ impl<M: StateMachine> Driver<M> {
             self.fire_timers().await?;
             self.execute().await?;
         }
+    }
+
+    /// Completes what is being written and flushes the state, so that the next start has nothing to apply again.
+    /// Nothing that arrives meanwhile is taken.
+    async fn stop(&mut self) -> Result<(), ReplicaError> {
+        if self.writing.is_some() {
+            completion(&mut self.writing).await?;
+        }
+        if let Some((summary, flush)) = self.flushing.take() {
+            flush.await?;
+            self.state.flushed(summary);
+        }
+        if self.state.needs_flush() {
+            let (summary, flush) = self.state.flush();
+            flush.await?;
+            self.state.flushed(summary);
+        }
+        Ok(())
     }
 }
 

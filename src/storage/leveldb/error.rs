@@ -17,12 +17,6 @@ pub(super) fn from_io(action: &str, path: &Path, error: &io::Error) -> StorageEr
     }
 }
 
-/// The data directory's lock is held by somebody.
-pub(super) fn locked(path: &Path, reason: impl std::fmt::Display) -> StorageError {
-    let action = format!("locking {}", path.display());
-    StorageError::Io { action, reason: format!("{reason}: {LOCKED}") }
-}
-
 /// A file whose content is not what was written.
 pub(super) fn corrupt(path: &Path, offset: usize, reason: impl Into<String>) -> StorageError {
     StorageError::Corrupt { path: path.display().to_string(), offset: offset as u64, reason: reason.into() }

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use super::super::StorageError;
-use super::error::{from_io, locked};
+use super::error::from_io;
 
 /// Syncs a directory: the names in it, not the files.
 pub(super) fn sync_directory(path: &Path) -> Result<(), StorageError> {
@@ -131,5 +131,10 @@ pub(super) fn lock(path: &Path) -> Result<File, StorageError> {
     if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
         return Ok(file);
     }
-    Err(locked(path, io::Error::last_os_error()))
+    Err(match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::WouldBlock => {
+            StorageError::InUse { path: path.display().to_string() }
+        }
+        error => from_io("locking", path, &error),
+    })
 }

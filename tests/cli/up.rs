@@ -1,0 +1,107 @@
+//! `up`: a cluster in one command.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{PATIENCE, Server, addresses, eraft, free_ports, kill, run};
+
+fn up(data: &Path, port: u16) -> Command {
+    let mut command = eraft();
+    command.args(["up", "--port-base", &port.to_string(), "-o", "json", "--data"]).arg(data);
+    command
+}
+
+/// Starts a cluster; what it says when it is ready.
+fn start(data: &Path, port: u16) -> (Server, Value) {
+    let (server, line) = Server::start(&mut up(data, port));
+    let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    assert_eq!((&ready["ready"], ready["nodes"].as_array().unwrap().len()), (&Value::Bool(true), 3));
+    (server, ready)
+}
+
+fn pids(ready: &Value) -> Vec<u32> {
+    let nodes = ready["nodes"].as_array().unwrap();
+    nodes.iter().map(|node| node["pid"].as_u64().unwrap() as u32).collect()
+}
+
+/// Until no process `pid` is there; a zombie counts as gone.
+fn wait_until_gone(pid: u32) {
+    let begun = Instant::now();
+    let lives = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    while lives() {
+        assert!(begun.elapsed() < PATIENCE, "{pid} is still there");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_cluster_starts_survives_its_leader_stops_and_starts_again() {
+    let (directory, port) = (tempfile::tempdir().unwrap(), free_ports(3));
+    let begun = Instant::now();
+    let (mut server, ready) = start(directory.path(), port);
+    println!("up took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let cluster = addresses(port, 3);
+    assert_eq!(ready["cluster"], cluster);
+    let client = |arguments: &[&str]| run(eraft().args(arguments).args(["--cluster", &cluster]));
+    client(&["put", "a", "1"]).printed("OK\n");
+
+    let leader = client(&["status", "-o", "json"]).json()["leader"].as_u64().unwrap();
+    kill(pids(&ready)[leader as usize - 1], libc::SIGKILL);
+    client(&["append", "a", "2"]).printed("OK\n");
+    client(&["get", "a"]).printed("12");
+    let status = client(&["status", "-o", "json"]).json();
+    assert_eq!(status["nodes"][leader as usize - 1]["online"], false);
+    assert_ne!(status["leader"], leader);
+
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+    let said = server.rest_of_stderr();
+    assert!(said.contains(&format!("n{leader} ended: signal: 9")), "{said}");
+    assert!(said.contains(&format!("n{leader} listens on")), "the end of its log: {said}");
+    let stopped: Vec<&str> = said.lines().filter(|line| line.ends_with(" stopped")).collect();
+    let others: Vec<String> = (1..=3).filter(|id| *id != leader).map(|id| format!("n{id} stopped")).collect();
+    assert_eq!(stopped, others, "in order");
+
+    let (_server, _) = start(directory.path(), port);
+    client(&["get", "a"]).printed("12");
+}
+
+#[test]
+fn a_port_in_use_is_told_before_anything_starts() {
+    let (directory, port) = (tempfile::tempdir().unwrap(), free_ports(3));
+    let _taken = TcpListener::bind(("127.0.0.1", port + 2)).unwrap();
+    let data = directory.path().join("data");
+    let said = run(&mut up(&data, port));
+    said.failed(3, &[&format!("127.0.0.1:{}", port + 2), "in use", "nothing was started", "--port-base"]);
+    assert!(!data.exists());
+}
+
+#[test]
+fn when_all_nodes_have_ended_so_does_up() {
+    let (directory, port) = (tempfile::tempdir().unwrap(), free_ports(3));
+    let (mut server, ready) = start(directory.path(), port);
+    for pid in pids(&ready) {
+        kill(pid, libc::SIGKILL);
+    }
+    assert_eq!(server.wait().code(), Some(5));
+    let said = server.rest_of_stderr();
+    assert!(said.contains("all nodes have ended") && said.contains("n3.log"), "{said}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nodes_end_with_an_up_that_is_killed() {
+    let (directory, port) = (tempfile::tempdir().unwrap(), free_ports(3));
+    let (mut server, ready) = start(directory.path(), port);
+    server.child.kill().unwrap();
+    server.wait();
+    pids(&ready).into_iter().for_each(wait_until_gone);
+}
