@@ -1,10 +1,12 @@
-//! Reading histories: three formats, told apart by their first line.
+//! Reading histories: four formats, told apart by their first line.
 //!
 //! Invariant: whatever cannot be understood is an error with a place. Nothing is guessed, skipped or repaired, since a
 //! history that lost a line may look linearizable, or not, when the recorded one was the opposite.
 
+mod edn;
 pub(crate) mod event;
 mod jepsen;
+mod jepsen_edn;
 pub(crate) mod jsonl;
 pub(crate) mod lines;
 mod porcupine;
@@ -32,6 +34,8 @@ pub enum Format {
     Jsonl,
     /// The log of Jepsen's etcd test; a cas-register.
     JepsenLog,
+    /// The history that Jepsen stores, history.edn: a register with cas, or a store.
+    JepsenEdn,
     /// The form of porcupine's key-value test data.
     PorcupineKv,
 }
@@ -68,6 +72,7 @@ pub fn read_history(
             agrees(model, ModelKind::CasRegister)?;
             Ok(AnyHistory::Register(Register::with_cas(), jepsen::read(&mut lines)?))
         }
+        Format::JepsenEdn => jepsen_edn::read(&mut lines, model),
         Format::PorcupineKv => {
             agrees(model, ModelKind::Kv)?;
             Ok(AnyHistory::Kv(Kv::with_initial(Value::from("")), porcupine::read(&mut lines)?))
@@ -104,10 +109,12 @@ fn detect<R: BufRead>(lines: &mut Lines<R>) -> Result<Format, Malformed> {
         Ok(Format::PorcupineKv)
     } else if jepsen::recognises(&first.text) {
         Ok(Format::JepsenLog)
+    } else if jepsen_edn::recognises(&first.text) {
+        Ok(Format::JepsenEdn)
     } else if first.text.trim_start().starts_with('{') {
         Ok(Format::Jsonl)
     } else {
-        let message = "not a known format: expected a JSON object, {:process …, or a log line (see --format)";
+        let message = "not a known format: expected a JSON object, an EDN map or a log line (see --format)";
         Err(first.malformed(1, message))
     }
 }
