@@ -331,7 +331,7 @@ enum Names {
 }
 
 impl Names {
-    fn of<'a>(self, request: &'a str) -> &'a str {
+    fn of(self, request: &str) -> &str {
         match (self, request) {
             (Names::Store, "read") => "get",
             (Names::Store, "write") => "put",

@@ -20,6 +20,7 @@ use crate::history::History;
 use crate::models::ModelKind;
 use crate::models::kv::{Kv, KvOp, KvRet};
 use crate::models::register::{Register, RegisterOp, RegisterRet};
+use crate::picture::picture;
 use crate::read::lines::{Lines, Malformed};
 use crate::report::Report;
 use crate::value::Value;
@@ -55,6 +56,14 @@ impl AnyHistory {
         match self {
             AnyHistory::Kv(model, history) => check(model, history, options),
             AnyHistory::Register(model, history) => check(model, history, options),
+        }
+    }
+
+    /// Draws it, with what a check found; see [`picture()`].
+    pub fn picture(&self, report: &Report, title: &str, options: &Options) -> String {
+        match self {
+            AnyHistory::Kv(model, history) => picture(model, history, report, title, options),
+            AnyHistory::Register(model, history) => picture(model, history, report, title, options),
         }
     }
 }
