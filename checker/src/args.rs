@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -10,6 +11,7 @@ use eraft_checker::{Format, ModelKind, Options};
 const EXAMPLES: &str = "\
 Examples:
   eraft-check history.jsonl                    one history, which names its model
+  eraft-check history.edn --html why.html      Jepsen's, with a picture of the reason
   eraft-check -o json runs/*.jsonl             a line of JSON for each
   eraft-check --model register - < log.jsonl   standard input, without a header
   eraft-check --timeout 5s --memory 512MiB big.jsonl
@@ -48,6 +50,10 @@ pub struct Args {
     /// Steps of the search in each partition; unlike the time, the same on every machine.
     #[arg(long, env = "ERAFT_STEPS", value_name = "N", default_value_t = STEPS_MAX_DEFAULT)]
     pub steps: u64,
+
+    /// Draws the history into this file: one page of HTML, for any browser. For one HISTORY only.
+    #[arg(long, env = "ERAFT_HTML", value_name = "FILE")]
+    pub html: Option<PathBuf>,
 
     /// How to print the verdicts; a table on a terminal, plain otherwise.
     #[arg(short, long = "output", env = "ERAFT_OUTPUT", value_name = "FORM")]

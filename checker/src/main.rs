@@ -39,6 +39,10 @@ fn main() -> ExitCode {
 /// Checks every file. A violation is certain whatever else went wrong, so it decides the exit code; then come files that
 /// cannot be read, then histories that stay undecided.
 fn run(args: &Args) -> u8 {
+    if args.html.is_some() && args.histories.len() > 1 {
+        eprintln!("eraft-check: --html draws one history, but {} are given", args.histories.len());
+        return exit::MALFORMED;
+    }
     let mut checked = Vec::new();
     let mut codes = Vec::new();
     for file in &args.histories {
@@ -77,7 +81,13 @@ fn check_file(file: &str, args: &Args) -> Result<Report, String> {
     };
     let history = read_history(reader, args.format, args.model);
     let history = history.map_err(|malformed| format!("{file}:{malformed}"))?;
-    Ok(history.check(&args.options()))
+    let report = history.check(&args.options());
+    if let Some(html) = &args.html {
+        let page = history.picture(&report, file, &args.options());
+        std::fs::write(html, page)
+            .map_err(|error| format!("{}: the picture cannot be written: {error}", html.display()))?;
+    }
+    Ok(report)
 }
 
 fn code_of(verdict: Verdict) -> u8 {

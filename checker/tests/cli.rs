@@ -48,7 +48,7 @@ impl Files {
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eraft-check"));
-    for name in ["MODEL", "FORMAT", "TIMEOUT", "MEMORY", "STEPS", "OUTPUT"] {
+    for name in ["MODEL", "FORMAT", "TIMEOUT", "MEMORY", "STEPS", "OUTPUT", "HTML"] {
         command.env_remove(format!("ERAFT_{name}"));
     }
     command

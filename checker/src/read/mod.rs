@@ -1,10 +1,12 @@
-//! Reading histories: three formats, told apart by their first line.
+//! Reading histories: four formats, told apart by their first line.
 //!
 //! Invariant: whatever cannot be understood is an error with a place. Nothing is guessed, skipped or repaired, since a
 //! history that lost a line may look linearizable, or not, when the recorded one was the opposite.
 
+mod edn;
 pub(crate) mod event;
 mod jepsen;
+mod jepsen_edn;
 pub(crate) mod jsonl;
 pub(crate) mod lines;
 mod porcupine;
@@ -18,6 +20,7 @@ use crate::history::History;
 use crate::models::ModelKind;
 use crate::models::kv::{Kv, KvOp, KvRet};
 use crate::models::register::{Register, RegisterOp, RegisterRet};
+use crate::picture::picture;
 use crate::read::lines::{Lines, Malformed};
 use crate::report::Report;
 use crate::value::Value;
@@ -32,6 +35,8 @@ pub enum Format {
     Jsonl,
     /// The log of Jepsen's etcd test; a cas-register.
     JepsenLog,
+    /// The history that Jepsen stores, history.edn: a register with cas, or a store.
+    JepsenEdn,
     /// The form of porcupine's key-value test data.
     PorcupineKv,
 }
@@ -53,6 +58,14 @@ impl AnyHistory {
             AnyHistory::Register(model, history) => check(model, history, options),
         }
     }
+
+    /// Draws it, with what a check found; see [`picture()`].
+    pub fn picture(&self, report: &Report, title: &str, options: &Options) -> String {
+        match self {
+            AnyHistory::Kv(model, history) => picture(model, history, report, title, options),
+            AnyHistory::Register(model, history) => picture(model, history, report, title, options),
+        }
+    }
 }
 
 /// Reads a history in the given format. `model` is needed if the file does not name one, and must agree if it does.
@@ -68,6 +81,7 @@ pub fn read_history(
             agrees(model, ModelKind::CasRegister)?;
             Ok(AnyHistory::Register(Register::with_cas(), jepsen::read(&mut lines)?))
         }
+        Format::JepsenEdn => jepsen_edn::read(&mut lines, model),
         Format::PorcupineKv => {
             agrees(model, ModelKind::Kv)?;
             Ok(AnyHistory::Kv(Kv::with_initial(Value::from("")), porcupine::read(&mut lines)?))
@@ -104,10 +118,12 @@ fn detect<R: BufRead>(lines: &mut Lines<R>) -> Result<Format, Malformed> {
         Ok(Format::PorcupineKv)
     } else if jepsen::recognises(&first.text) {
         Ok(Format::JepsenLog)
+    } else if jepsen_edn::recognises(&first.text) {
+        Ok(Format::JepsenEdn)
     } else if first.text.trim_start().starts_with('{') {
         Ok(Format::Jsonl)
     } else {
-        let message = "not a known format: expected a JSON object, {:process …, or a log line (see --format)";
+        let message = "not a known format: expected a JSON object, an EDN map or a log line (see --format)";
         Err(first.malformed(1, message))
     }
 }
