@@ -121,7 +121,7 @@ fn leveldbs_words_become_types() {
     assert!(matches!(of("IO error: /d/5.log: No space left on device"), StorageError::Full { .. }));
     assert!(matches!(of("Corruption: bad block"), StorageError::Corrupt { .. }));
     let locked = of("IO error: lock /d/LOCK: Resource temporarily unavailable").to_string();
-    assert!(locked.contains("another process"), "{locked}");
+    assert!(locked.contains("in use by another process"), "{locked}");
     let other = of("IO error: /d/5.log: Input/output error");
     assert_eq!(other.to_string(), "writing to /d: IO error: /d/5.log: Input/output error");
 }
