@@ -49,6 +49,10 @@ pub struct Args {
     #[arg(long, env = "ERAFT_STEPS", value_name = "N", default_value_t = STEPS_MAX_DEFAULT)]
     pub steps: u64,
 
+    /// Threads; 0 is one for each processor. The verdicts do not depend on it.
+    #[arg(long, env = "ERAFT_JOBS", value_name = "N", default_value_t = 0)]
+    pub jobs: usize,
+
     /// How to print the verdicts; a table on a terminal, plain otherwise.
     #[arg(short, long = "output", env = "ERAFT_OUTPUT", value_name = "FORM")]
     output: Option<Output>,
@@ -68,7 +72,13 @@ pub enum Output {
 impl Args {
     /// What a check may cost.
     pub fn options(&self) -> Options {
-        Options { steps_max: self.steps, memory_bytes_max: self.memory, timeout: Some(self.timeout) }
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        Options {
+            steps_max: self.steps,
+            memory_bytes_max: self.memory,
+            timeout: Some(self.timeout),
+            jobs: if self.jobs == 0 { processors() } else { self.jobs },
+        }
     }
 
     /// How to print.

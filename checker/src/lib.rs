@@ -88,6 +88,7 @@
 
 pub mod check;
 mod engine;
+mod evidence;
 pub mod history;
 pub mod model;
 pub mod models;
@@ -97,7 +98,7 @@ pub mod value;
 
 pub use check::{Options, check, linearize};
 pub use history::{History, HistoryBuilder, Operation, Outcome};
-pub use model::{Class, Model};
+pub use model::{Class, Content, Model, Reveal};
 pub use models::ModelKind;
 pub use read::event::{Event, EventType, FieldError, Wire};
 pub use read::jsonl::write_jsonl;

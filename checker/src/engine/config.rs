@@ -12,7 +12,7 @@
 //! - every open read that is placed in `b` is placed in `a`: a read that is placed in `a` only is simply left out where
 //!   `b`'s completion places it, because it leaves the state as it is.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 use crate::engine::slots::Slots;
 use crate::engine::states::StateId;
@@ -57,7 +57,7 @@ impl<const WORDS: usize> Antichain<WORDS> {
     pub(crate) fn clear(&mut self) {
         self.count = 0;
         if self.by_state.capacity() > TABLE_ROOM_MAX {
-            self.by_state = HashMap::new();
+            self.by_state = HashMap::default();
         } else {
             self.by_state.clear();
         }

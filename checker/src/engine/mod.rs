@@ -3,11 +3,15 @@
 //! Invariants:
 //! - an order is handed out only after it was replayed against the model as its author wrote it ([`witness`]), so
 //!   "linearizable" does not rest on the search, on any reduction or on any hint;
+//! - what costs least is tried first: the order that the system told ([`hinted`]), the fast paths ([`fast`]), the search
+//!   ([`search`]); each may decline, none may guess a verdict;
 //! - a wrong hint that shows itself starts the search again without hints, and in debug builds a violation is searched
 //!   again without hints, so that a hint that hid a linearization shows itself.
 
 pub(crate) mod budget;
 mod config;
+mod fast;
+mod hinted;
 mod plan;
 mod search;
 mod slots;
@@ -16,6 +20,7 @@ mod trail;
 pub(crate) mod witness;
 
 use crate::engine::budget::{Budget, Exhausted};
+use crate::engine::fast::{Fast, Proof, View};
 use crate::engine::plan::{Event, Hints, Plan};
 use crate::engine::search::{Found, Search, Stop};
 use crate::engine::states::WrongHint;
@@ -31,12 +36,31 @@ pub(crate) type OperationOf<M> = Operation<<M as Model>::Op, <M as Model>::Ret>;
 
 /// What became of a partition.
 pub(crate) enum Answer<'a, M: Model> {
-    /// This order explains it; operations of unknown outcome that are not in it had no effect.
-    Linearizable(Vec<&'a OperationOf<M>>),
-    /// Nothing explains it.
+    /// This order, by place in the partition, explains it; operations of unknown outcome that are not in it had no effect.
+    Linearizable(Vec<u32>),
+    /// Nothing explains it, for a reason that these few operations tell.
+    Contradiction(Contradiction<'a, M>),
+    /// Nothing explains it: the search tried everything.
     Violation(Violation<'a, M>),
     /// Nobody knows; this is why.
     Undecided(String),
+}
+
+/// A contradiction that the fast paths found.
+pub(crate) struct Contradiction<'a, M: Model> {
+    /// The operations that it is about, in the order of their invocations.
+    pub(crate) core: Vec<&'a OperationOf<M>>,
+    /// What wrote the contents that the core is about: with it the core is a contradiction for the reason told.
+    #[allow(dead_code, reason = "see minimize")]
+    pub(crate) support: Vec<&'a OperationOf<M>>,
+    /// What it is, in words.
+    pub(crate) sentence: String,
+    /// The return that makes it one: everything before it is linearizable, as far as the fast paths see.
+    pub(crate) event: usize,
+    /// How many operations of the partition had returned by then.
+    pub(crate) prefix: usize,
+    /// A state that explains them.
+    pub(crate) state: Option<M::State>,
 }
 
 /// The first return that nothing explains.
@@ -66,8 +90,23 @@ pub(crate) fn decide<'a, M: Model>(
     operations: &[&'a OperationOf<M>],
     budget: &mut Budget,
 ) -> Answer<'a, M> {
-    match attempt(model, operations, Hints::Trusted, budget) {
-        Ok(answer @ Answer::Violation(_)) if cfg!(debug_assertions) => {
+    let count = operations.len();
+    if let Err(exhausted) = budget.spend(count as u64, count * fast::BYTES_PER_OPERATION) {
+        return Answer::Undecided(exhausted.to_string());
+    }
+    let replays = |order: &[u32]| witness::replay(model, operations, order).is_ok();
+    if let Some(order) = hinted::order(model, operations).filter(|order| replays(order)) {
+        return Answer::Linearizable(order);
+    }
+    let view = View::new(model, operations, usize::MAX);
+    let answer = match view.decide() {
+        Fast::Order(order) if replays(&order) => return Answer::Linearizable(order),
+        Fast::Illegal(proof) => Answer::Contradiction(contradiction(&view, operations, proof)),
+        // What was revealed was wrong, or too little.
+        Fast::Order(_) | Fast::Silent => by_search(model, operations, budget),
+    };
+    match answer {
+        Answer::Contradiction(_) | Answer::Violation(_) if cfg!(debug_assertions) => {
             // Unless that takes too long. A witness against the violation would be proof that a hint is wrong.
             let mut small = Budget::new(CONFIRM_STEPS_MAX, budget.memory_bytes_max, budget.deadline);
             match attempt(model, operations, Hints::Ignored, &mut small) {
@@ -75,11 +114,51 @@ pub(crate) fn decide<'a, M: Model>(
                 _ => answer,
             }
         }
+        answer => answer,
+    }
+}
+
+fn by_search<'a, M: Model>(
+    model: &'a M,
+    operations: &[&'a OperationOf<M>],
+    budget: &mut Budget,
+) -> Answer<'a, M> {
+    match attempt(model, operations, Hints::Trusted, budget) {
         Ok(answer) => answer,
         Err(WrongHint) => attempt(model, operations, Hints::Ignored, budget).unwrap_or_else(|_| {
             let reason = "the model contradicts itself: its steps are not a function of their arguments";
             Answer::Undecided(reason.to_owned())
         }),
+    }
+}
+
+fn contradiction<'a, M: Model>(
+    view: &View<'_, 'a, M>,
+    operations: &[&'a OperationOf<M>],
+    proof: Proof,
+) -> Contradiction<'a, M> {
+    let (proof, event) = view.first_violation(proof);
+    let model = view.model();
+    let before = |event: usize| move |returned: crate::history::Position| returned.event < event;
+    let state = match View::new(model, operations, event).decide() {
+        Fast::Order(order) => witness::replay_until(model, operations, &order, event).ok(),
+        Fast::Illegal(_) | Fast::Silent => None,
+    };
+    let mut support = proof.support;
+    support.sort_unstable();
+    support.dedup();
+    let named = |numbers: Vec<u32>| numbers.iter().map(|number| operations[*number as usize]).collect();
+    Contradiction {
+        sentence: proof.why.sentence(model, operations),
+        core: named(proof.why.core()),
+        support: named(support),
+        event,
+        prefix: operations
+            .iter()
+            .filter_map(|operation| operation.returned())
+            .filter(|at| before(event)(*at))
+            .count(),
+        state,
     }
 }
 
@@ -91,7 +170,7 @@ fn attempt<'a, M: Model>(
 ) -> Result<Answer<'a, M>, WrongHint> {
     let plan = Plan::new(model, operations, hints);
     match search(&plan, budget) {
-        Ok(found) => conclude(&plan, found),
+        Ok(found) => conclude(&plan, operations, found),
         Err(Stop::Exhausted(exhausted)) => Ok(Answer::Undecided(exhausted.to_string())),
         Err(Stop::WrongHint) => Err(WrongHint),
     }
@@ -109,11 +188,15 @@ fn search<M: Model>(plan: &Plan<'_, M>, budget: &mut Budget) -> Result<Found, St
     }
 }
 
-fn conclude<'a, M: Model>(plan: &Plan<'a, M>, found: Found) -> Result<Answer<'a, M>, WrongHint> {
+fn conclude<'a, M: Model>(
+    plan: &Plan<'a, M>,
+    partition: &[&'a OperationOf<M>],
+    found: Found,
+) -> Result<Answer<'a, M>, WrongHint> {
     match found {
         Found::Order(steps) => {
             let order = witness::complete(plan, &steps).ok_or(WrongHint)?;
-            match witness::replay(plan.model, &plan.operations, &order) {
+            match witness::replay(plan.model, partition, &order) {
                 Ok(_) => Ok(Answer::Linearizable(order)),
                 Err(_) => Err(WrongHint),
             }

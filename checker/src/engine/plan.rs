@@ -3,7 +3,7 @@
 //!
 //! Invariant: `events` holds one `Invoke` for each operation and, later, one `Return` for each whose outcome is known.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 use crate::history::Operation;
 use crate::model::{Class, Model};
@@ -30,6 +30,8 @@ pub(crate) struct Plan<'a, M: Model> {
     /// The model as its author wrote it.
     pub(crate) model: &'a M,
     pub(crate) operations: Vec<&'a Operation<M::Op, M::Ret>>,
+    /// The place in the partition of each operation.
+    pub(crate) place: Vec<u32>,
     pub(crate) events: Vec<Event>,
     /// The number in `events` of each operation's invocation.
     pub(crate) invoked_at: Vec<usize>,
@@ -51,10 +53,11 @@ impl<'a, M: Model> Plan<'a, M> {
             Hints::Ignored => Class::General,
         };
         // A read that nobody knows the answer of constrains nothing.
-        let constrains = |operation: &&&Operation<M::Op, M::Ret>| {
+        let constrains = |operation: &Operation<M::Op, M::Ret>| {
             operation.ret().is_some() || class_of(operation) != Class::ReadOnly
         };
-        let operations: Vec<_> = operations.iter().filter(constrains).copied().collect();
+        let (place, operations): (Vec<u32>, Vec<_>) =
+            (0..).zip(operations.iter().copied()).filter(|(_, operation)| constrains(operation)).unzip();
         let mut plan = Plan {
             model,
             events: Vec::new(),
@@ -64,10 +67,11 @@ impl<'a, M: Model> Plan<'a, M> {
             class: Vec::new(),
             example: Vec::new(),
             operations,
+            place,
             hints,
         };
         plan.order_events();
-        let mut kinds = HashMap::new();
+        let mut kinds = HashMap::default();
         for (number, operation) in plan.operations.iter().enumerate() {
             let kind = *kinds.entry((&operation.op, operation.ret())).or_insert_with(|| {
                 plan.class.push(class_of(operation));

@@ -9,7 +9,7 @@
 //! - in every configuration, every open read that is legal in its state has been placed;
 //! - `open` holds the open operations that are not reads, twins together and the earliest return first.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 use crate::engine::budget::{Budget, Exhausted};
 use crate::engine::config::{Antichain, Config};
@@ -120,7 +120,7 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
 
     /// Equal operations are twins, and so are blind writes that lead to the same state.
     fn find_twins(&mut self) -> Result<(), Stop> {
-        let mut first = HashMap::new();
+        let mut first = HashMap::default();
         for kind in 0..self.plan.class.len() {
             if self.plan.class[kind] == Class::BlindWrite {
                 let state = self.states.step(self.plan, 0, self.plan.example[kind])?;

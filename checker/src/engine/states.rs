@@ -4,8 +4,9 @@
 //! - equal states have equal numbers, so the search compares numbers;
 //! - every step is asked of the model once, and the class hint of its operation is tested on it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+
+use rustc_hash::FxHashMap as HashMap;
 
 use crate::engine::plan::{Hints, Plan};
 use crate::model::{Class, Model};
@@ -46,9 +47,9 @@ impl<M: Model> States<M> {
         let mut states = States {
             model,
             states: Vec::new(),
-            numbers: HashMap::new(),
-            steps: HashMap::new(),
-            blind: HashMap::new(),
+            numbers: HashMap::default(),
+            steps: HashMap::default(),
+            blind: HashMap::default(),
             bytes: 0,
         };
         states.number(initial);

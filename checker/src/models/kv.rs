@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Class, Model};
+use crate::model::{Class, Content, Model, Reveal};
 use crate::value::Value;
 
 /// A request to the store.
@@ -121,6 +121,10 @@ impl Kv {
     }
 }
 
+fn content(value: Option<&Value>) -> Content<'_> {
+    value.map_or(Content::Absent, |value| Content::Bytes(value.as_bytes()))
+}
+
 fn holds(state: &KvState, value: Option<&Value>) -> bool {
     match (state, value) {
         (KvState::Missing, None) => true,
@@ -177,6 +181,26 @@ impl Model for Kv {
             (KvOp::Put { .. } | KvOp::Delete { .. }, None | Some(KvRet::Done)) => Class::BlindWrite,
             _ => Class::General,
         }
+    }
+
+    fn reveal<'a>(&self, op: &'a KvOp, ret: Option<&'a KvRet>) -> Reveal<'a> {
+        match (op, ret) {
+            (KvOp::Get { .. }, Some(KvRet::Value(value))) => Reveal::Reads(content(value.as_ref())),
+            (KvOp::Put { value, .. }, None | Some(KvRet::Done)) => {
+                Reveal::Writes(Content::Bytes(value.as_bytes()))
+            }
+            (KvOp::Delete { .. }, None | Some(KvRet::Done)) => Reveal::Writes(Content::Absent),
+            (KvOp::Append { value, .. }, None | Some(KvRet::Done)) => Reveal::Appends(value.as_bytes()),
+            (KvOp::Delete { .. }, Some(KvRet::Deleted(false))) => Reveal::Reads(Content::Absent),
+            (KvOp::Cas { expected, new, .. }, None | Some(KvRet::Swapped(_))) => {
+                Reveal::Swaps { expected: content(expected.as_ref()), new: Content::Bytes(new.as_bytes()) }
+            }
+            _ => Reveal::Nothing,
+        }
+    }
+
+    fn initial(&self) -> Option<Content<'_>> {
+        Some(content(self.initial.as_ref()))
     }
 
     fn focus(&self, operations: &[(&KvOp, Option<&KvRet>)]) -> Kv {
