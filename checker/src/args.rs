@@ -53,6 +53,10 @@ pub struct Args {
     #[arg(long, env = "ERAFT_JOBS", value_name = "N", default_value_t = 0)]
     pub jobs: usize,
 
+    /// Only the verdict: end at the first violation and tell nothing about it.
+    #[arg(long, env = "ERAFT_VERDICT_ONLY")]
+    pub verdict_only: bool,
+
     /// How to print the verdicts; a table on a terminal, plain otherwise.
     #[arg(short, long = "output", env = "ERAFT_OUTPUT", value_name = "FORM")]
     output: Option<Output>,
@@ -77,6 +81,7 @@ impl Args {
             steps_max: self.steps,
             memory_bytes_max: self.memory,
             timeout: Some(self.timeout),
+            verdict_only: self.verdict_only,
             jobs: if self.jobs == 0 { processors() } else { self.jobs },
         }
     }

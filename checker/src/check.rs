@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use crate::engine::budget::Budget;
-use crate::engine::{Answer, OperationOf, decide};
-use crate::evidence;
+use crate::engine::{Answer, OperationOf, decide, explain};
+use crate::evidence::{self, Found};
 use crate::history::History;
 use crate::model::Model;
 use crate::report::{Report, Verdict};
@@ -34,6 +34,9 @@ pub struct Options {
     pub memory_bytes_max: usize,
     /// Time for the whole history. Not deterministic, so a simulator leaves it out.
     pub timeout: Option<Duration>,
+    /// Whether the verdict is all that is asked for: then the check ends at the first violation that it meets, and tells
+    /// nothing about it.
+    pub verdict_only: bool,
     /// Threads that decide partitions; 1 starts none. The report does not depend on it.
     pub jobs: usize,
 }
@@ -44,6 +47,7 @@ impl Default for Options {
             steps_max: STEPS_MAX_DEFAULT,
             memory_bytes_max: MEMORY_BYTES_MAX_DEFAULT,
             timeout: None,
+            verdict_only: false,
             jobs: 1,
         }
     }
@@ -59,32 +63,56 @@ struct Decided<'a, M: Model> {
 pub fn check<M: Model>(model: &M, history: &History<M::Op, M::Ret>, options: &Options) -> Report {
     let partitions = partition(model, history);
     let mut report = empty_report(history, partitions.len());
-    let mut first_violation: Option<usize> = None;
-    for ((key, _), decided) in partitions.iter().zip(decide_all(model, &partitions, options, false)) {
-        report.steps += decided.steps;
-        let name =
-            || key.as_ref().map_or_else(|| "the whole history".to_owned(), |key| model.describe_key(key));
-        let event = match &decided.answer {
-            Answer::Linearizable(_) => continue,
-            Answer::Undecided(reason) => {
-                if report.verdict == Verdict::Linearizable {
-                    report.verdict = Verdict::Undecided;
-                    report.reason = Some(format!("{} is undecided: {reason}", name()));
-                    report.partition = Some(name());
-                }
-                continue;
-            }
-            Answer::Contradiction(contradiction) => contradiction.event,
-            Answer::Violation(violation) => {
-                violation.operation.returned().map_or(usize::MAX, |returned| returned.event)
-            }
-        };
-        if first_violation.is_none_or(|first| event < first) {
-            first_violation = Some(event);
-            evidence::tell(&mut report, model, name(), &decided.answer);
+    let decided = decide_all(model, &partitions, options, false);
+    report.steps = decided.iter().map(|decided| decided.steps).sum();
+    let name = |number: usize| {
+        let key = partitions[number].0.as_ref();
+        key.map_or_else(|| "the whole history".to_owned(), |key| model.describe_key(key))
+    };
+    for (number, decided) in decided.iter().enumerate() {
+        if let Answer::Undecided(reason) = &decided.answer {
+            report.verdict = Verdict::Undecided;
+            report.reason = Some(format!("{} is undecided: {reason}", name(number)));
+            report.partition = Some(name(number));
+            break;
         }
     }
+    if options.verdict_only && decided.iter().any(|decided| decided.answer.is_violation()) {
+        (report.reason, report.partition, report.verdict) = (None, None, Verdict::Violation);
+    } else if let Some((number, found)) = first_violation(model, &partitions, decided) {
+        evidence::tell(&mut report, model, name(number), &found);
+    }
     report
+}
+
+/// Of all violations the one whose answer came first.
+fn first_violation<'a, M: Model>(
+    model: &'a M,
+    partitions: &[Partition<'a, M>],
+    decided: Vec<Decided<'a, M>>,
+) -> Option<(usize, Found<'a, M>)> {
+    let mut first = usize::MAX;
+    let mut found = None;
+    let mut proofs = Vec::new();
+    for (number, decided) in decided.into_iter().enumerate() {
+        match decided.answer {
+            Answer::Violation(violation) => {
+                let event = violation.operation.returned().map_or(usize::MAX - 1, |returned| returned.event);
+                if event < first {
+                    (first, found) = (event, Some((number, Found::Violation(violation))));
+                }
+            }
+            Answer::Contradiction(proof) => proofs.push((number, proof)),
+            Answer::Linearizable(_) | Answer::Undecided(_) => {}
+        }
+    }
+    // A contradiction is looked at only if there is one before the first that is known so far.
+    for (number, proof) in proofs {
+        if let Some(contradiction) = explain(model, &partitions[number].1, proof, first) {
+            (first, found) = (contradiction.event, Some((number, Found::Contradiction(contradiction))));
+        }
+    }
+    found
 }
 
 /// An order of the operations of each partition that explains every answer; `None` unless the history is linearizable
@@ -129,7 +157,16 @@ fn decide_all<'a, M: Model>(
     let worth_it = options.jobs > 1 && partitions.len() > 1 && operations >= OPERATIONS_PARALLEL_MIN;
     match worth_it.then(pool).flatten() {
         // A machine that refuses threads is no reason to refuse an answer.
-        None => partitions.iter().map(decide_one).collect(),
+        None => {
+            let mut decided = Vec::with_capacity(partitions.len());
+            for partition in partitions {
+                decided.push(decide_one(partition));
+                if options.verdict_only && decided.last().is_some_and(|last| last.answer.is_violation()) {
+                    break;
+                }
+            }
+            decided
+        }
         Some(pool) => {
             let mut longest_first: Vec<usize> = (0..partitions.len()).collect();
             longest_first.sort_by_key(|number| std::cmp::Reverse(partitions[*number].1.len()));

@@ -1,18 +1,25 @@
 //! What a report says about a violation: the operations that matter, and the reason as a sentence.
 
-use crate::engine::{Answer, Contradiction, OperationOf, Violation};
+use crate::engine::{Contradiction, OperationOf, Violation};
 use crate::model::Model;
 use crate::report::{Evidence, Report, Role, Verdict};
 
 /// Concurrent operations in the evidence; more do not help anybody.
 const CONCURRENT_MAX: usize = 16;
 
-/// Puts what `answer` found in the partition called `name` into the report.
-pub(crate) fn tell<M: Model>(report: &mut Report, model: &M, name: String, answer: &Answer<'_, M>) {
-    match answer {
-        Answer::Contradiction(contradiction) => tell_contradiction(report, model, name, contradiction),
-        Answer::Violation(violation) => tell_violation(report, model, name, violation),
-        Answer::Linearizable(_) | Answer::Undecided(_) => {}
+/// A violation, however it was found.
+pub(crate) enum Found<'a, M: Model> {
+    /// By a fast path.
+    Contradiction(Contradiction<'a, M>),
+    /// By the search.
+    Violation(Violation<'a, M>),
+}
+
+/// Puts what was found in the partition called `name` into the report.
+pub(crate) fn tell<M: Model>(report: &mut Report, model: &M, name: String, found: &Found<'_, M>) {
+    match found {
+        Found::Contradiction(contradiction) => tell_contradiction(report, model, name, contradiction),
+        Found::Violation(violation) => tell_violation(report, model, name, violation),
     }
 }
 

@@ -39,19 +39,24 @@ pub(crate) enum Answer<'a, M: Model> {
     /// This order, by place in the partition, explains it; operations of unknown outcome that are not in it had no effect.
     Linearizable(Vec<u32>),
     /// Nothing explains it, for a reason that these few operations tell.
-    Contradiction(Contradiction<'a, M>),
+    Contradiction(Proof),
     /// Nothing explains it: the search tried everything.
     Violation(Violation<'a, M>),
     /// Nobody knows; this is why.
     Undecided(String),
 }
 
-/// A contradiction that the fast paths found.
+impl<M: Model> Answer<'_, M> {
+    pub(crate) fn is_violation(&self) -> bool {
+        matches!(self, Answer::Contradiction(_) | Answer::Violation(_))
+    }
+}
+
+/// A contradiction that the fast paths found, with all that is to be told of it.
 pub(crate) struct Contradiction<'a, M: Model> {
     /// The operations that it is about, in the order of their invocations.
     pub(crate) core: Vec<&'a OperationOf<M>>,
     /// What wrote the contents that the core is about: with it the core is a contradiction for the reason told.
-    #[allow(dead_code, reason = "see minimize")]
     pub(crate) support: Vec<&'a OperationOf<M>>,
     /// What it is, in words.
     pub(crate) sentence: String,
@@ -101,7 +106,7 @@ pub(crate) fn decide<'a, M: Model>(
     let view = View::new(model, operations, usize::MAX);
     let answer = match view.decide() {
         Fast::Order(order) if replays(&order) => return Answer::Linearizable(order),
-        Fast::Illegal(proof) => Answer::Contradiction(contradiction(&view, operations, proof)),
+        Fast::Illegal(proof) => Answer::Contradiction(proof),
         // What was revealed was wrong, or too little.
         Fast::Order(_) | Fast::Silent => by_search(model, operations, budget),
     };
@@ -132,14 +137,22 @@ fn by_search<'a, M: Model>(
     }
 }
 
-fn contradiction<'a, M: Model>(
-    view: &View<'_, 'a, M>,
+/// Everything about the first contradiction in a partition, if there is one before event `limit`. `proof` is any.
+pub(crate) fn explain<'a, M: Model>(
+    model: &'a M,
     operations: &[&'a OperationOf<M>],
     proof: Proof,
-) -> Contradiction<'a, M> {
+    limit: usize,
+) -> Option<Contradiction<'a, M>> {
+    let view = View::new(model, operations, limit);
+    let proof = match limit {
+        usize::MAX => proof,
+        _ => match view.decide() {
+            Fast::Illegal(proof) => proof,
+            Fast::Order(_) | Fast::Silent => return None,
+        },
+    };
     let (proof, event) = view.first_violation(proof);
-    let model = view.model();
-    let before = |event: usize| move |returned: crate::history::Position| returned.event < event;
     let state = match View::new(model, operations, event).decide() {
         Fast::Order(order) => witness::replay_until(model, operations, &order, event).ok(),
         Fast::Illegal(_) | Fast::Silent => None,
@@ -148,18 +161,15 @@ fn contradiction<'a, M: Model>(
     support.sort_unstable();
     support.dedup();
     let named = |numbers: Vec<u32>| numbers.iter().map(|number| operations[*number as usize]).collect();
-    Contradiction {
+    let returns = operations.iter().filter_map(|operation| operation.returned());
+    Some(Contradiction {
         sentence: proof.why.sentence(model, operations),
         core: named(proof.why.core()),
         support: named(support),
         event,
-        prefix: operations
-            .iter()
-            .filter_map(|operation| operation.returned())
-            .filter(|at| before(event)(*at))
-            .count(),
+        prefix: returns.filter(|returned| returned.event < event).count(),
         state,
-    }
+    })
 }
 
 fn attempt<'a, M: Model>(
@@ -178,12 +188,13 @@ fn attempt<'a, M: Model>(
 
 /// Searches with sets that are just large enough.
 fn search<M: Model>(plan: &Plan<'_, M>, budget: &mut Budget) -> Result<Found, Stop> {
-    const OPEN_MAX: usize = 64 * 16;
+    const OPEN_MAX: usize = 64 * 128;
     match plan.open_max() {
         0..=64 => Search::<M, 1>::new(plan, budget).run(),
         65..=128 => Search::<M, 2>::new(plan, budget).run(),
         129..=256 => Search::<M, 4>::new(plan, budget).run(),
-        257..=OPEN_MAX => Search::<M, 16>::new(plan, budget).run(),
+        257..=1024 => Search::<M, 16>::new(plan, budget).run(),
+        1025..=OPEN_MAX => Search::<M, 128>::new(plan, budget).run(),
         open => Err(Stop::Exhausted(Exhausted::Open { open, open_max: OPEN_MAX })),
     }
 }
@@ -205,8 +216,8 @@ fn conclude<'a, M: Model>(
             let dead_ends: Option<Vec<_>> = orders.iter().map(|order| dead_end(plan, order)).collect();
             let open = |number: &usize| {
                 *number != operation
-                    && plan.invoked_at[*number] < event
-                    && plan.returned_at[*number] > event
+                    && (plan.invoked_at[*number] as usize) < event
+                    && plan.returned_at[*number] as usize > event
                     && plan.model.class(&plan.operations[*number].op, None) != Class::ReadOnly
             };
             let returned = plan.events[..event].iter().filter(|event| matches!(event, Event::Return(_)));
@@ -229,7 +240,7 @@ fn dead_end<'a, M: Model>(plan: &Plan<'a, M>, order: &[Step]) -> Option<DeadEnd<
     let mut state = plan.model.init();
     let mut made_by = None;
     for step in order {
-        let operation = plan.operations[step.operation];
+        let operation = plan.operations[step.operation as usize];
         let next = plan.model.step(&state, &operation.op, operation.ret())?;
         if next != state {
             made_by = Some(operation);

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 
 use rustc_hash::FxHashMap as HashMap;
 
-use crate::engine::plan::{Hints, Plan};
+use crate::engine::plan::Plan;
 use crate::model::{Class, Model};
 
 /// About what one state and one step cost besides the state itself: two table entries with their slack.
@@ -35,14 +35,7 @@ pub(crate) struct States<M: Model> {
 impl<M: Model> States<M> {
     /// The initial state has the number 0.
     pub(crate) fn new(plan: &Plan<'_, M>) -> Self {
-        let model = match plan.hints {
-            Hints::Ignored => plan.model.clone(),
-            Hints::Trusted => {
-                let seen: Vec<_> =
-                    plan.operations.iter().map(|operation| (&operation.op, operation.ret())).collect();
-                plan.model.focus(&seen)
-            }
-        };
+        let model = plan.focused.clone();
         let initial = model.init();
         let mut states = States {
             model,
@@ -75,7 +68,7 @@ impl<M: Model> States<M> {
         state: StateId,
         operation: usize,
     ) -> Result<Option<StateId>, WrongHint> {
-        let kind = plan.kind[operation];
+        let kind = plan.kind[operation] as usize;
         if let Some(next) = self.steps.get(&(state, kind)) {
             return Ok(*next);
         }

@@ -23,18 +23,19 @@ pub(crate) enum Flaw {
 /// was placed while it was open. Operations by place in the partition.
 pub(crate) fn complete<M: Model>(plan: &Plan<'_, M>, steps: &[Step]) -> Option<Vec<u32>> {
     let mut placed = vec![false; plan.operations.len()];
-    steps.iter().for_each(|step| placed[step.operation] = true);
+    steps.iter().for_each(|step| placed[step.operation as usize] = true);
     // For each step, what goes right before it.
     let mut hidden: Vec<Vec<usize>> = vec![Vec::new(); steps.len()];
     for number in (0..plan.operations.len()).filter(|number| !placed[*number] && !plan.is_unknown(*number)) {
         let first = steps.partition_point(|step| step.event <= plan.invoked_at[number]);
         let window = steps[first..].iter().take_while(|step| step.event <= plan.returned_at[number]);
-        let cover =
-            window.map(|step| plan.class_of(step.operation)).position(|class| class == Class::BlindWrite);
+        let cover = window
+            .map(|step| plan.class_of(step.operation as usize))
+            .position(|class| class == Class::BlindWrite);
         hidden[first + cover?].push(number);
     }
     let order = steps.iter().zip(hidden).flat_map(|(step, mut before)| {
-        before.push(step.operation);
+        before.push(step.operation as usize);
         before
     });
     Some(order.map(|number| plan.place[number]).collect())

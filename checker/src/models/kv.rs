@@ -4,11 +4,18 @@
 //! that some operation of the partition reads or compares with can never again be told from another such value: no get
 //! can return it, no comparison can match it, and appending keeps it so. [`Kv::focus`] folds all of them into
 //! [`KvState::Unobserved`]. Without that, `n` appends of unknown outcome would stand for about `n!` different states.
+//! And an append whose bytes are in none of these values leads to that one state from everywhere: to the search it is a
+//! blind write.
 
 use std::sync::Arc;
 
+use memchr::memmem;
+
 use crate::model::{Class, Content, Model, Reveal};
 use crate::value::Value;
+
+/// For each append of unknown outcome, so many bytes of observed values are searched for what it appends.
+const SEARCHED_BYTES_MAX: usize = 1 << 20;
 
 /// A request to the store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -112,6 +119,23 @@ impl Kv {
         }
     }
 
+    /// Whether `token` is in none of the values that are observed: then appending it makes any value one that nobody can
+    /// tell from another, whatever it was before.
+    fn is_unseen(&self, token: &Value) -> bool {
+        let Some(observed) = &self.observed else { return false };
+        let finder = memmem::Finder::new(token.as_bytes());
+        // What begins another observed value need not be searched itself.
+        let longest = observed.iter().enumerate().filter(|(at, value)| {
+            observed.get(at + 1).is_none_or(|next| !next.as_bytes().starts_with(value.as_bytes()))
+        });
+        let mut searched = 0;
+        !token.as_bytes().is_empty()
+            && longest.map(|(_, value)| value.as_bytes()).all(|value| {
+                searched += value.len();
+                searched <= SEARCHED_BYTES_MAX && finder.find(value).is_none()
+            })
+    }
+
     fn append(&self, state: &KvState, tail: &Value) -> KvState {
         match state {
             KvState::Missing => self.state_of(tail.clone()),
@@ -179,6 +203,7 @@ impl Model for Kv {
             (KvOp::Get { .. }, _) => Class::ReadOnly,
             (_, Some(KvRet::Deleted(false) | KvRet::Swapped(false))) => Class::ReadOnly,
             (KvOp::Put { .. } | KvOp::Delete { .. }, None | Some(KvRet::Done)) => Class::BlindWrite,
+            (KvOp::Append { value, .. }, None) if self.is_unseen(value) => Class::BlindWrite,
             _ => Class::General,
         }
     }

@@ -96,10 +96,6 @@ impl<'v, 'a, M: Model> View<'v, 'a, M> {
         View { model, operations: &operations[..count], limit }
     }
 
-    pub(crate) fn model(&self) -> &'v M {
-        self.model
-    }
-
     fn numbers(&self) -> std::ops::Range<u32> {
         0..self.operations.len() as u32
     }
@@ -146,25 +142,40 @@ impl<'v, 'a, M: Model> View<'v, 'a, M> {
         }
     }
 
+    /// The last event of what a contradiction is about.
+    fn last_return(&self, proof: &Proof) -> usize {
+        let returns = proof.why.core().into_iter().map(|number| self.back(number));
+        returns.filter(|back| *back != INFINITY).max().map_or(0, |back| back as usize - 1)
+    }
+
     /// The contradiction at the first return that makes the partition impossible, and the number of that event. `proof`
     /// is a contradiction in the whole view.
+    ///
+    /// A contradiction stays one when more is known, so the first return can be found by halving; most often it is the
+    /// last return that `proof` is about, or close to it, so the search starts there.
     pub(crate) fn first_violation(&self, mut proof: Proof) -> (Proof, usize) {
-        let last_return = |proof: &Proof| {
-            let returns = proof.why.core().into_iter().map(|number| self.back(number));
-            returns.filter(|back| *back != INFINITY).max().unwrap_or(0) as usize
-        };
-        // Up to and without `low` there is no contradiction that the fast paths see; before `high` there is one.
-        let (mut low, mut high) = (0, last_return(&proof).min(self.limit));
-        while low + 1 < high {
-            let middle = low + (high - low) / 2;
-            match View::new(self.model, self.operations, middle).decide() {
-                Fast::Illegal(found) => {
-                    high = last_return(&found).clamp(low + 1, middle);
-                    proof = found;
-                }
-                Fast::Order(_) | Fast::Silent => low = middle,
+        let mut returns: Vec<usize> =
+            self.operations.iter().filter_map(|operation| operation.returned()).map(|at| at.event).collect();
+        returns.sort_unstable();
+        let place_of = |event: usize| returns.partition_point(|other| *other < event);
+        // Before the return with the number `low` there is no contradiction; up to and with `high` there is one.
+        let (mut low, mut high) = (0, place_of(self.last_return(&proof)));
+        let (mut stride, mut galloping) = (1, true);
+        while low < high {
+            let probe = high - stride;
+            let view = View::new(self.model, self.operations, returns[probe] + 1);
+            if let Fast::Illegal(found) = view.decide() {
+                high = place_of(view.last_return(&found)).clamp(low, probe);
+                stride *= 2;
+                proof = found;
+            } else {
+                low = probe + 1;
+                galloping = false;
+            }
+            if !galloping || low + stride > high {
+                stride = (high - low).div_ceil(2);
             }
         }
-        (proof, high - 1)
+        (proof, returns.get(high).copied().unwrap_or(0))
     }
 }

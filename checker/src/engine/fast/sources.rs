@@ -8,8 +8,44 @@ use rustc_hash::FxBuildHasher;
 use crate::engine::fast::{INFINITY, NONE, NotApplicable, View};
 use crate::model::{Content, Model, Reveal};
 
-fn hash_of(content: Content<'_>) -> u64 {
-    FxBuildHasher.hash_one(content)
+/// An entry of a table, with enough of the hash to move it and to tell it from most others without looking it up: what
+/// is in the table is far away in memory.
+#[derive(Clone, Copy)]
+struct Entry {
+    short_hash: u32,
+    number: u32,
+}
+
+#[derive(Default)]
+struct Table(HashTable<Entry>);
+
+impl Table {
+    fn spread(short_hash: u32) -> u64 {
+        // An odd constant: the table takes bits from both ends.
+        u64::from(short_hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    fn short_hash(content: Content<'_>) -> u32 {
+        let hash = match content {
+            Content::Bytes(bytes) => FxBuildHasher.hash_one(bytes),
+            _ => FxBuildHasher.hash_one(content),
+        };
+        (hash >> 32) as u32 ^ hash as u32
+    }
+
+    fn insert(&mut self, content: Content<'_>, number: u32) {
+        let short_hash = Self::short_hash(content);
+        let entry = Entry { short_hash, number };
+        self.0.insert_unique(Self::spread(short_hash), entry, |entry| Self::spread(entry.short_hash));
+    }
+
+    fn find(&self, content: Content<'_>, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let short_hash = Self::short_hash(content);
+        let found = self
+            .0
+            .find(Self::spread(short_hash), |entry| entry.short_hash == short_hash && is_it(entry.number));
+        found.map(|entry| entry.number)
+    }
 }
 
 /// The writes and appends of a partition.
@@ -18,13 +54,13 @@ pub(super) struct Sources<'v> {
     /// For each epoch its root; the first epoch has none.
     pub(super) roots: Vec<u32>,
     /// Epochs by the content of the root.
-    by_content: HashTable<u32>,
+    by_content: Table,
     /// Epochs whose content several roots have.
     repeated: Vec<bool>,
     /// The different lengths of what is put, as bytes.
     put_lengths: Vec<usize>,
     /// The first append of each token.
-    tokens: HashTable<u32>,
+    tokens: Table,
     token_lengths: Vec<usize>,
     /// The next append of the same token; empty without appends.
     next_same: Vec<u32>,
@@ -50,16 +86,16 @@ impl<'v> Sources<'v> {
         let mut sources = Sources {
             initial,
             roots: vec![NONE],
-            by_content: HashTable::new(),
+            by_content: Table::default(),
             repeated: vec![false],
             put_lengths: Vec::new(),
-            tokens: HashTable::new(),
+            tokens: Table::default(),
             token_lengths: Vec::new(),
             next_same: Vec::new(),
             deletes: false,
             first_write_returned: INFINITY,
         };
-        sources.by_content.insert_unique(hash_of(initial), 0, |_| 0);
+        sources.by_content.insert(initial, 0);
         for number in view.numbers() {
             match view.reveal(number) {
                 Reveal::Writes(content) => sources.add_write(view, number, content),
@@ -91,7 +127,7 @@ impl<'v> Sources<'v> {
     }
 
     fn epoch_with<'a: 'v, M: Model>(&self, view: &View<'v, 'a, M>, content: Content<'_>) -> Option<u32> {
-        self.by_content.find(hash_of(content), |epoch| self.content_of(view, *epoch) == content).copied()
+        self.by_content.find(content, |epoch| self.content_of(view, epoch) == content)
     }
 
     fn add_write<'a: 'v, M: Model>(&mut self, view: &View<'v, 'a, M>, number: u32, content: Content<'v>) {
@@ -110,9 +146,7 @@ impl<'v> Sources<'v> {
             Content::Absent => self.deletes = true,
             _ => {}
         }
-        let mut table = std::mem::take(&mut self.by_content);
-        table.insert_unique(hash_of(content), epoch, |epoch| hash_of(self.content_of(view, *epoch)));
-        self.by_content = table;
+        self.by_content.insert(content, epoch);
     }
 
     fn add_append<'a: 'v, M: Model>(
@@ -135,14 +169,13 @@ impl<'v> Sources<'v> {
         if !self.token_lengths.contains(&token.len()) {
             self.token_lengths.push(token.len());
         }
-        let hash = |number: &u32| hash_of(Content::Bytes(token_of(view, *number)));
-        self.tokens.insert_unique(hash_of(Content::Bytes(token)), number, hash);
+        self.tokens.insert(Content::Bytes(token), number);
         Ok(())
     }
 
     /// The first append of a token in the table; others follow by [`Sources::same`].
     fn first_append<'a: 'v, M: Model>(&self, view: &View<'v, 'a, M>, token: &[u8]) -> Option<u32> {
-        self.tokens.find(hash_of(Content::Bytes(token)), |number| token_of(view, *number) == token).copied()
+        self.tokens.find(Content::Bytes(token), |number| token_of(view, number) == token)
     }
 
     /// All appends of the token of `first`.
