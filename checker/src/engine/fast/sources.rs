@@ -135,6 +135,7 @@ impl<'v> Sources<'v> {
         let epoch = self.roots.len() as u32;
         self.roots.push(number);
         self.repeated.push(false);
+        self.deletes |= content == Content::Absent;
         if let Some(other) = self.epoch_with(view, content) {
             self.repeated[other as usize] = true;
             return;
@@ -143,7 +144,6 @@ impl<'v> Sources<'v> {
             Content::Bytes(bytes) if !self.put_lengths.contains(&bytes.len()) => {
                 self.put_lengths.push(bytes.len());
             }
-            Content::Absent => self.deletes = true,
             _ => {}
         }
         self.by_content.insert(content, epoch);
