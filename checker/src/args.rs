@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -12,6 +13,7 @@ Examples:
   eraft-check history.jsonl                    one history, which names its model
   eraft-check -o json runs/*.jsonl             a line of JSON for each
   eraft-check --model register - < log.jsonl   standard input, without a header
+  eraft-check --minimize core.jsonl etcd.log   the violation alone, as a small history
   eraft-check --timeout 5s --memory 512MiB big.jsonl
 
 Exit codes:
@@ -57,6 +59,18 @@ pub struct Args {
     #[arg(long, env = "ERAFT_VERDICT_ONLY")]
     pub verdict_only: bool,
 
+    /// Write the violation, made as small as can be, as a history of its own. For one HISTORY only.
+    #[arg(long, value_name = "FILE")]
+    pub minimize: Option<PathBuf>,
+
+    /// Write the order that explains a linearizable history. For one HISTORY only.
+    #[arg(long, value_name = "FILE")]
+    pub witness: Option<PathBuf>,
+
+    /// Instead of checking, verify a file that --witness wrote; takes time linear in the history.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["witness", "minimize"])]
+    pub verify: Option<PathBuf>,
+
     /// How to print the verdicts; a table on a terminal, plain otherwise.
     #[arg(short, long = "output", env = "ERAFT_OUTPUT", value_name = "FORM")]
     output: Option<Output>,
@@ -82,6 +96,7 @@ impl Args {
             memory_bytes_max: self.memory,
             timeout: Some(self.timeout),
             verdict_only: self.verdict_only,
+            confirm: cfg!(debug_assertions),
             jobs: if self.jobs == 0 { processors() } else { self.jobs },
         }
     }

@@ -37,6 +37,8 @@ pub struct Options {
     /// Whether the verdict is all that is asked for: then the check ends at the first violation that it meets, and tells
     /// nothing about it.
     pub verdict_only: bool,
+    /// Whether a violation is searched again without the model's hints, within reason, so that a wrong hint shows itself.
+    pub confirm: bool,
     /// Threads that decide partitions; 1 starts none. The report does not depend on it.
     pub jobs: usize,
 }
@@ -48,6 +50,7 @@ impl Default for Options {
             memory_bytes_max: MEMORY_BYTES_MAX_DEFAULT,
             timeout: None,
             verdict_only: false,
+            confirm: cfg!(debug_assertions),
             jobs: 1,
         }
     }
@@ -83,6 +86,18 @@ pub fn check<M: Model>(model: &M, history: &History<M::Op, M::Ret>, options: &Op
         evidence::tell(&mut report, model, name(number), &found);
     }
     report
+}
+
+/// The violation that a report would tell, with the operations of its partition.
+pub(crate) fn find_violation<'a, M: Model>(
+    model: &'a M,
+    history: &'a History<M::Op, M::Ret>,
+    options: &Options,
+) -> Option<(Vec<&'a OperationOf<M>>, Found<'a, M>)> {
+    let mut partitions = partition(model, history);
+    let decided = decide_all(model, &partitions, options, false);
+    let (number, found) = first_violation(model, &partitions, decided)?;
+    Some((std::mem::take(&mut partitions[number].1), found))
 }
 
 /// Of all violations the one whose answer came first.
@@ -146,6 +161,7 @@ fn decide_all<'a, M: Model>(
     let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let decide_one = |(_, operations): &Partition<'a, M>| {
         let mut budget = Budget::new(options.steps_max, options.memory_bytes_max, deadline);
+        budget.confirm = options.confirm;
         let answer = match decide(model, operations, &mut budget) {
             Answer::Linearizable(_) if !keep_orders => Answer::Linearizable(Vec::new()),
             answer => answer,

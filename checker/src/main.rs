@@ -7,13 +7,14 @@ mod args;
 mod output;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use eraft_checker::{Report, Verdict, read_history};
+use eraft_checker::{AnyHistory, Report, Verdict, read_history};
 
 use crate::args::Args;
 use crate::output::{Checked, print};
@@ -39,6 +40,14 @@ fn main() -> ExitCode {
 /// Checks every file. A violation is certain whatever else went wrong, so it decides the exit code; then come files that
 /// cannot be read, then histories that stay undecided.
 fn run(args: &Args) -> u8 {
+    let single = [&args.minimize, &args.witness, &args.verify];
+    if args.histories.len() > 1 && single.iter().any(|file| file.is_some()) {
+        eprintln!("eraft-check: --minimize, --witness and --verify take one history");
+        return exit::MALFORMED;
+    }
+    if let Some(witness) = &args.verify {
+        return verify(&args.histories[0], witness, args);
+    }
     let mut checked = Vec::new();
     let mut codes = Vec::new();
     for file in &args.histories {
@@ -68,6 +77,19 @@ fn run(args: &Args) -> u8 {
 }
 
 fn check_file(file: &str, args: &Args) -> Result<Report, String> {
+    let history = read_file(file, args)?;
+    let report = history.check(&args.options());
+    if let Some(target) = args.minimize.as_ref().filter(|_| report.verdict == Verdict::Violation) {
+        let small = history.minimize(&args.options());
+        write_file(target, |out| small.as_ref().map_or(Ok(()), |small| small.write(out)))?;
+    }
+    if let Some(target) = args.witness.as_ref().filter(|_| report.verdict == Verdict::Linearizable) {
+        write_file(target, |out| history.write_witness(&args.options(), out).map(|_| ()))?;
+    }
+    Ok(report)
+}
+
+fn read_file(file: &str, args: &Args) -> Result<AnyHistory, String> {
     let reader: Box<dyn BufRead> = match file {
         "-" => Box::new(io::stdin().lock()),
         _ => {
@@ -76,8 +98,37 @@ fn check_file(file: &str, args: &Args) -> Result<Report, String> {
         }
     };
     let history = read_history(reader, args.format, args.model);
-    let history = history.map_err(|malformed| format!("{file}:{malformed}"))?;
-    Ok(history.check(&args.options()))
+    history.map_err(|malformed| format!("{file}:{malformed}"))
+}
+
+fn write_file(
+    target: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), String> {
+    let written = File::create(target).map(BufWriter::new).and_then(|mut out| {
+        write(&mut out)?;
+        out.flush()
+    });
+    written.map_err(|error| format!("{}: cannot be written: {error}", target.display()))
+}
+
+/// Verifies a witness: it proves the history linearizable, or it proves nothing.
+fn verify(file: &str, witness: &Path, args: &Args) -> u8 {
+    let shown = witness.display();
+    let verified = read_file(file, args).and_then(|history| {
+        let reader = File::open(witness).map_err(|error| format!("{shown}: cannot be opened: {error}"))?;
+        history.verify_witness(BufReader::new(reader)).map_err(|flaw| format!("{shown}: {flaw}"))
+    });
+    match verified {
+        Ok(()) => {
+            println!("{file}: linearizable, as {shown} proves");
+            exit::LINEARIZABLE
+        }
+        Err(message) => {
+            eprintln!("eraft-check: {message}");
+            exit::MALFORMED
+        }
+    }
 }
 
 fn code_of(verdict: Verdict) -> u8 {

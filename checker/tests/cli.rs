@@ -169,3 +169,25 @@ fn standard_input_and_the_environment() {
         stdout(&output)
     );
 }
+
+#[test]
+fn a_violation_is_made_small_and_a_witness_is_verified() {
+    let files = Files::new();
+    assert_eq!(files.run(&["--minimize", "core", "stale"]).status.code(), Some(1));
+    let core = std::fs::read_to_string(files.path("core")).unwrap();
+    assert!(!core.contains("\"3\"") && core.lines().count() < STALE.lines().count(), "{core}");
+    assert_eq!(files.run(&["core"]).status.code(), Some(1));
+    assert_eq!(files.run(&["--witness", "order", "legal"]).status.code(), Some(0));
+    let verified = files.run(&["--verify", "order", "legal"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", stderr(&verified));
+    assert_eq!(stdout(&verified), "legal: linearizable, as order proves\n");
+    std::fs::write(files.path("order"), "{\"format\":\"eraft-witness\",\"version\":1}\n[1,0]\n").unwrap();
+    let refused = files.run(&["--verify", "order", "legal"]);
+    assert_eq!((refused.status.code(), stdout(&refused)), (Some(2), ""));
+    assert!(
+        stderr(&refused).contains("order: operation 1 cannot have answered that"),
+        "{}",
+        stderr(&refused)
+    );
+    assert_eq!(files.run(&["--minimize", "core", "legal", "stale"]).status.code(), Some(2));
+}

@@ -5,8 +5,8 @@
 //!   "linearizable" does not rest on the search, on any reduction or on any hint;
 //! - what costs least is tried first: the order that the system told ([`hinted`]), the fast paths ([`fast`]), the search
 //!   ([`search`]); each may decline, none may guess a verdict;
-//! - a wrong hint that shows itself starts the search again without hints, and in debug builds a violation is searched
-//!   again without hints, so that a hint that hid a linearization shows itself.
+//! - a wrong hint that shows itself starts the search again without hints, and in debug builds, or if asked, a violation is
+//!   searched again without hints, so that a hint that hid a linearization shows itself.
 
 pub(crate) mod budget;
 mod config;
@@ -28,7 +28,7 @@ use crate::engine::trail::Step;
 use crate::history::Operation;
 use crate::model::{Class, Model};
 
-/// Debug builds confirm a violation without hints, if so many steps suffice.
+/// A violation is confirmed without hints, if so many steps suffice.
 const CONFIRM_STEPS_MAX: u64 = 50_000;
 
 /// An operation of a model.
@@ -111,7 +111,7 @@ pub(crate) fn decide<'a, M: Model>(
         Fast::Order(_) | Fast::Silent => by_search(model, operations, budget),
     };
     match answer {
-        Answer::Contradiction(_) | Answer::Violation(_) if cfg!(debug_assertions) => {
+        Answer::Contradiction(_) | Answer::Violation(_) if budget.confirm => {
             // Unless that takes too long. A witness against the violation would be proof that a hint is wrong.
             let mut small = Budget::new(CONFIRM_STEPS_MAX, budget.memory_bytes_max, budget.deadline);
             match attempt(model, operations, Hints::Ignored, &mut small) {

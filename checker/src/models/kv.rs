@@ -7,10 +7,12 @@
 //! And an append whose bytes are in none of these values leads to that one state from everywhere: to the search it is a
 //! blind write.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use memchr::memmem;
 
+use crate::history::{History, Operation, Outcome, Position};
 use crate::model::{Class, Content, Model, Reveal};
 use crate::value::Value;
 
@@ -107,6 +109,33 @@ impl Kv {
     /// A store in which every key has `value` at first.
     pub fn with_initial(value: Value) -> Kv {
         Kv { initial: Some(value), observed: None }
+    }
+
+    /// The same history of a store in which every key is missing at first: a process of its own puts the content at first.
+    pub(crate) fn with_initial_puts(&self, history: &History<KvOp, KvRet>) -> History<KvOp, KvRet> {
+        let Some(initial) = &self.initial else { return history.clone() };
+        let mut history = history.clone();
+        let keys: BTreeSet<Value> =
+            history.operations.iter().map(|operation| operation.op.key().clone()).collect();
+        let process =
+            history.operations.iter().map(|operation| operation.process).max().map_or(0, |last| last + 1);
+        let shift = 2 * keys.len();
+        for operation in &mut history.operations {
+            operation.invoked.event += shift;
+            if let Outcome::Ok { returned, .. } = &mut operation.outcome {
+                returned.event += shift;
+            }
+        }
+        history.notes.iter_mut().for_each(|note| note.event += shift);
+        let at = |event| Position { event, line: 0, time_ns: None };
+        let puts = keys.into_iter().enumerate().map(|(number, key)| Operation {
+            process,
+            op: KvOp::Put { key, value: initial.clone() },
+            invoked: at(2 * number),
+            outcome: Outcome::Ok { ret: KvRet::Done, returned: at(2 * number + 1), index: None },
+        });
+        history.operations.splice(0..0, puts.collect::<Vec<_>>());
+        history
     }
 
     fn state_of(&self, value: Value) -> KvState {
