@@ -35,7 +35,7 @@ where
 {
     let (operations, clients) = (2 + rng.below(7), 1 + rng.below(4));
     let mut builder = HistoryBuilder::new();
-    let mut open: Vec<Option<(S::Op, Option<S::Ret>)>> = vec![None; clients];
+    let mut open = vec![None::<(S::Op, Option<S::Ret>)>; clients];
     let mut asked = 0;
     while asked < operations || open.iter().any(Option::is_some) {
         let client = rng.below(clients);
