@@ -89,6 +89,7 @@
 pub mod check;
 mod engine;
 mod evidence;
+pub mod generate;
 pub mod history;
 mod minimize;
 pub mod model;

@@ -16,7 +16,7 @@ use std::time::Instant;
 use clap::Parser;
 use eraft_checker::{AnyHistory, Report, Verdict, read_history};
 
-use crate::args::Args;
+use crate::args::{Args, Command, Generate};
 use crate::output::{Checked, print};
 
 /// The exit codes, which the other commands of the project share.
@@ -40,6 +40,9 @@ fn main() -> ExitCode {
 /// Checks every file. A violation is certain whatever else went wrong, so it decides the exit code; then come files that
 /// cannot be read, then histories that stay undecided.
 fn run(args: &Args) -> u8 {
+    if let Some(Command::Generate(generate)) = &args.command {
+        return write_random(generate);
+    }
     let single = [&args.minimize, &args.witness, &args.verify];
     if args.histories.len() > 1 && single.iter().any(|file| file.is_some()) {
         eprintln!("eraft-check: --minimize, --witness and --verify take one history");
@@ -127,6 +130,21 @@ fn verify(file: &str, witness: &Path, args: &Args) -> u8 {
         Err(message) => {
             eprintln!("eraft-check: {message}");
             exit::MALFORMED
+        }
+    }
+}
+
+/// Writes a random history to standard output.
+fn write_random(generate: &Generate) -> u8 {
+    let history = eraft_checker::generate::generate(&generate.shape(), generate.seed);
+    let mut out = BufWriter::new(io::stdout().lock());
+    match history.write(&mut out).and_then(|()| out.flush()) {
+        Ok(()) => exit::LINEARIZABLE,
+        // Whoever read our output has enough of it.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::LINEARIZABLE,
+        Err(error) => {
+            eprintln!("eraft-check: cannot write the history: {error}");
+            exit::INTERNAL
         }
     }
 }

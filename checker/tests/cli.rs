@@ -191,3 +191,20 @@ fn a_violation_is_made_small_and_a_witness_is_verified() {
     );
     assert_eq!(files.run(&["--minimize", "core", "legal", "stale"]).status.code(), Some(2));
 }
+
+#[test]
+fn random_histories_are_written_and_checked() {
+    let files = Files::new();
+    for (name, options) in
+        [("good", &[][..]), ("bad", &["--stale"]), ("register", &["--keys", "0", "--cas", "5"])]
+    {
+        let args = [&["generate", "--operations", "200", "--unknown", "5", "--seed", "3"], options].concat();
+        let generated = files.run(&args);
+        assert_eq!((generated.status.code(), stderr(&generated)), (Some(0), ""), "{name}");
+        assert_eq!(generated.stdout, files.run(&args).stdout, "{name}: the same options, the same bytes");
+        std::fs::write(files.path(name), &generated.stdout).unwrap();
+        let code = if name == "bad" { 1 } else { 0 };
+        assert_eq!(files.run(&[name]).status.code(), Some(code), "{name}");
+    }
+    assert_eq!(files.run(&["generate", "--operations", "many"]).status.code(), Some(2));
+}

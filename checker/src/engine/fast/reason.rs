@@ -58,7 +58,9 @@ impl Why {
     pub(crate) fn sentence<M: Model>(&self, model: &M, operations: &[&OperationOf<M>]) -> String {
         let name = |number: u32| name(model, operations[number as usize]);
         match *self {
-            Why::NeverWritten { read } => format!("{} shows what nobody had asked to write", name(read)),
+            Why::NeverWritten { read } => {
+                format!("{} shows what nobody had asked to write by the time it returned", name(read))
+            }
             Why::Apart { one, other } => format!(
                 "{} and {} contradict each other: neither content is the beginning of the other",
                 name(one),
