@@ -70,6 +70,8 @@ pub(crate) struct Search<'s, 'a, M: Model, const WORDS: usize> {
     vacant: Vec<usize>,
     open: Vec<usize>,
     open_reads: Vec<usize>,
+    /// What [`Search::find_candidates`] found.
+    candidates: Vec<usize>,
     reads: Slots<WORDS>,
     blind_writes: Slots<WORDS>,
     /// The configurations met while one return is handled.
@@ -92,6 +94,7 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
             vacant: (0..Slots::<WORDS>::CAPACITY).rev().collect(),
             open: Vec::new(),
             open_reads: Vec::new(),
+            candidates: Vec::new(),
             reads: Slots::EMPTY,
             blind_writes: Slots::EMPTY,
             visited: Antichain::default(),
@@ -195,8 +198,9 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
                 if !new {
                     continue;
                 }
-                for candidate in self.candidates(&config) {
-                    let Some(next) = self.advance(&config, candidate)? else { continue };
+                self.find_candidates(&config);
+                for number in 0..self.candidates.len() {
+                    let Some(next) = self.advance(&config, self.candidates[number])? else { continue };
                     if has_place(&next, slot) {
                         survivors.push(next);
                     }
@@ -213,11 +217,13 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
     /// The open operations that are worth trying next: of twins, the one that returns first. In an order that has them the
     /// other way round, they may change places. If the first of them needs no place and has none, so may
     /// the second: both have unknown outcomes, or they are blind writes and placing the first frees the second.
-    fn candidates(&self, config: &Config<WORDS>) -> Vec<usize> {
-        let mut candidates: Vec<usize> = self.open.clone();
-        candidates.retain(|operation| !config.used.contains(usize::from(self.slot[*operation])));
+    fn find_candidates(&mut self, config: &Config<WORDS>) {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
+        let unplaced = |operation: &&usize| !config.used.contains(usize::from(self.slot[**operation]));
+        candidates.extend(self.open.iter().filter(unplaced));
         candidates.dedup_by_key(|operation| self.twin_of(*operation));
-        candidates
+        self.candidates = candidates;
     }
 
     /// Places `operation` next, and then every read that has become legal.
