@@ -51,7 +51,15 @@
 //! # How it works
 //!
 //! The history is split by [`Model::key`]; parts that do not touch each other's state can be ordered one by one, and
-//! their orders merged by time. For each part the search walks over the events and keeps a set of *configurations*: a
+//! their orders merged by time.
+//!
+//! Most parts need no search. If the answers carry the log index at which each operation took effect, that order is replayed,
+//! and if it explains everything, that is proof. If every operation writes, appends to, or reads the whole content, and the
+//! contents tell them apart ([`Model::reveal`]), then each read says which write it descends from and which appends came
+//! between; all operations of one content must be together, and whether these groups can be put in an order is decided by
+//! sorting them. Then a violation is told by two to six operations that contradict each other.
+//!
+//! For any other part the search walks over the events and keeps a set of *configurations*: a
 //! state, and which of the open operations have been *placed* (have had their instant). At an invocation the operation
 //! becomes open. At a return, every configuration in which the operation is not placed is extended by all sequences of
 //! open operations that end with it; those that cannot be extended are dropped, and if none is left the history is not
@@ -81,6 +89,8 @@
 //!   writes, and placing the first makes the second free.
 //! - **Focus.** [`Model::focus`] merges states that no operation of the part can ever tell apart. For the store these are
 //!   the values that are not a prefix of anything that is read or compared with; see [`models::kv`].
+//!
+//! [`minimize`] makes a violation small; [`verify`] checks the order that [`linearize`] gives, in linear time.
 //!
 //! No answer depends on these arguments alone. "Linearizable" is told only after an order of the operations has been
 //! replayed from scratch against the model; the tests compare both verdicts with brute force and with another checker, on
