@@ -33,6 +33,8 @@ impl fmt::Display for Verdict {
 pub enum Role {
     /// No state explains its answer.
     Unplaceable,
+    /// Together with the others it leaves no order.
+    Conflict,
     /// It made a state that does not explain the answer.
     Before,
     /// It was open at the time: every order of these was tried, with the answers that came later.
@@ -43,6 +45,7 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Role::Unplaceable => "unplaceable",
+            Role::Conflict => "conflict",
             Role::Before => "before",
             Role::Concurrent => "concurrent",
         })

@@ -11,19 +11,23 @@ pub(crate) mod jsonl;
 pub(crate) mod lines;
 mod porcupine;
 
-use std::io::BufRead;
+use std::io::{self, BufRead, Write};
 
 use clap::ValueEnum;
 
-use crate::check::{Options, check};
+use crate::check::{Options, check, linearize};
 use crate::history::History;
+use crate::minimize::minimize;
 use crate::models::ModelKind;
 use crate::models::kv::{Kv, KvOp, KvRet};
 use crate::models::register::{Register, RegisterOp, RegisterRet};
 use crate::picture::picture;
+use crate::read::jsonl::write_jsonl;
 use crate::read::lines::{Lines, Malformed};
 use crate::report::Report;
 use crate::value::Value;
+use crate::verify::verify;
+use crate::witness;
 
 /// How a history is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
@@ -64,6 +68,50 @@ impl AnyHistory {
         match self {
             AnyHistory::Kv(model, history) => picture(model, history, report, title, options),
             AnyHistory::Register(model, history) => picture(model, history, report, title, options),
+        }
+    }
+
+    /// A small part that is a violation by itself; `None` unless this is one.
+    pub fn minimize(&self, options: &Options) -> Option<AnyHistory> {
+        match self {
+            AnyHistory::Kv(model, history) => {
+                minimize(model, history, options).map(|small| AnyHistory::Kv(model.clone(), small))
+            }
+            AnyHistory::Register(model, history) => {
+                minimize(model, history, options).map(|small| AnyHistory::Register(*model, small))
+            }
+        }
+    }
+
+    /// Writes the order that proves the history linearizable; false if there is none or it was not found.
+    pub fn write_witness(&self, options: &Options, out: &mut impl Write) -> io::Result<bool> {
+        let orders = match self {
+            AnyHistory::Kv(model, history) => linearize(model, history, options),
+            AnyHistory::Register(model, history) => linearize(model, history, options),
+        };
+        orders.map_or(Ok(false), |orders| witness::write(&orders, out).map(|()| true))
+    }
+
+    /// Verifies what [`AnyHistory::write_witness`] wrote. An error says what is wrong with it.
+    pub fn verify_witness(&self, reader: impl BufRead) -> Result<(), String> {
+        let orders = witness::read(reader).map_err(|malformed| malformed.to_string())?;
+        let verified = match self {
+            AnyHistory::Kv(model, history) => verify(model, history, &orders),
+            AnyHistory::Register(model, history) => verify(model, history, &orders),
+        };
+        verified.map_err(|flaw| flaw.to_string())
+    }
+
+    /// Writes the history as JSON Lines. These know no content at first but nothing, so any other is put first.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            AnyHistory::Kv(model, history) => {
+                write_jsonl(model, ModelKind::Kv, &model.with_initial_puts(history), out)
+            }
+            AnyHistory::Register(model, history) => {
+                let kind = if model.has_cas() { ModelKind::CasRegister } else { ModelKind::Register };
+                write_jsonl(model, kind, history, out)
+            }
         }
     }
 }
