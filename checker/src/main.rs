@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use eraft_checker::{Report, Verdict, read_history};
+use eraft_checker::{AnyHistory, Report, Verdict, read_history};
 
 use crate::args::Args;
 use crate::output::{Checked, print};
@@ -48,9 +48,15 @@ fn run(args: &Args) -> u8 {
     for file in &args.histories {
         let start = Instant::now();
         match check_file(file, args) {
-            Ok(report) => {
+            Ok((history, report)) => {
+                let seconds = start.elapsed().as_secs_f64();
                 codes.push(code_of(report.verdict));
-                checked.push(Checked { file: file.clone(), report, seconds: start.elapsed().as_secs_f64() });
+                // Without the picture there is a verdict all the same.
+                if let Err(message) = draw(&history, &report, file, args) {
+                    eprintln!("eraft-check: {message}");
+                    codes.push(exit::MALFORMED);
+                }
+                checked.push(Checked { file: file.clone(), report, seconds });
             }
             Err(message) => {
                 eprintln!("eraft-check: {message}");
@@ -71,7 +77,7 @@ fn run(args: &Args) -> u8 {
     worst.into_iter().find(|code| codes.contains(code)).unwrap_or(exit::LINEARIZABLE)
 }
 
-fn check_file(file: &str, args: &Args) -> Result<Report, String> {
+fn check_file(file: &str, args: &Args) -> Result<(AnyHistory, Report), String> {
     let reader: Box<dyn BufRead> = match file {
         "-" => Box::new(io::stdin().lock()),
         _ => {
@@ -82,12 +88,14 @@ fn check_file(file: &str, args: &Args) -> Result<Report, String> {
     let history = read_history(reader, args.format, args.model);
     let history = history.map_err(|malformed| format!("{file}:{malformed}"))?;
     let report = history.check(&args.options());
-    if let Some(html) = &args.html {
-        let page = history.picture(&report, file, &args.options());
-        std::fs::write(html, page)
-            .map_err(|error| format!("{}: the picture cannot be written: {error}", html.display()))?;
-    }
-    Ok(report)
+    Ok((history, report))
+}
+
+fn draw(history: &AnyHistory, report: &Report, file: &str, args: &Args) -> Result<(), String> {
+    let Some(html) = &args.html else { return Ok(()) };
+    let page = history.picture(report, file, &args.options());
+    std::fs::write(html, page)
+        .map_err(|error| format!("{}: the picture cannot be written: {error}", html.display()))
 }
 
 fn code_of(verdict: Verdict) -> u8 {

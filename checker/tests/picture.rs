@@ -227,6 +227,9 @@ fn the_script_draws_and_obeys() {
     // The rows of the key, the core as buttons, and the guilty read selected.
     assert!(dom.contains("data-shown=\"4\"") && dom.contains("data-rows=\"3\""), "{dom:.400}");
     assert!(dom.contains("<button class=\"unplaceable\"") && dom.contains("no state explains this answer"));
+    // What made the state that was read too late, and what ended it.
+    let when = between(&dom, "class=\"when\"", "</p>");
+    assert!(when.contains("(process 1, line 3)") && when.contains("(process 1, line 6)"), "{when}");
 
     let dom = in_browser(&page, "", "#all=1&q=get&view=fit&theme=dark").unwrap();
     assert!(dom.contains("data-shown=\"5\"") && dom.contains("data-matches=\"2\""), "{dom:.400}");

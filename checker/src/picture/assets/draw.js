@@ -120,7 +120,7 @@ function makePainter(history, canvas, overview) {
     const short = shorten(request, i);
     const texts = [`${request} → ${answer}`, `${short} → ${answer}`];
     if (answer === 'ok' || answer === 'unknown' || !answer) texts.splice(0, 2, request, short);
-    else texts.push(`→ ${answer}`);
+    else texts.push(...(history.changes[i] ? [request, short] : [`→ ${answer}`]));
     const best = texts.find((text) => text.length * 7.25 <= room);
     if (best === undefined && history.role.has(i) && beside(context, i, left, right, top, edges, before, after)) return;
     context.fillText(fitted(context, best ?? texts.at(-1), room), from, top + boxHeight / 2 + 0.5);
