@@ -61,7 +61,7 @@ function makePainter(history, canvas, overview) {
     const c = painter.colours;
     const role = history.role.get(i);
     if (role === 'unplaceable') return { fill: c.bad, edge: c.bad, ink: c['bad-ink'] };
-    if (role === 'before') return { fill: c.before, edge: c['before-edge'], ink: c['before-ink'] };
+    if (role === 'before' || role === 'conflict') return { fill: c.before, edge: c['before-edge'], ink: c['before-ink'] };
     if (role) return { fill: c.with, edge: c['with-edge'], ink: c.ink };
     if (scene.matches && !scene.matches.has(i)) return { fill: c.dim, edge: c['dim-edge'], ink: c.soft };
     const reads = !history.changes[i];
@@ -424,7 +424,7 @@ function makePainter(history, canvas, overview) {
     scene.lanes.forEach(({ notes }) => notes.forEach((note) => context.fillRect(x(note.x0), 2, 1.5, 4)));
     for (const [i, role] of history.role) {
       if (!scene.operationSet.has(i)) continue;
-      context.fillStyle = role === 'unplaceable' ? c.bad : role === 'before' ? c['before-edge'] : c['with-edge'];
+      context.fillStyle = role === 'unplaceable' ? c.bad : role === 'concurrent' ? c['with-edge'] : c['before-edge'];
       context.fillRect(x(scene.x0[i]) - 1, 6, 3, height - 10);
     }
     const middle = (x(view.left) + x(view.right)) / 2;

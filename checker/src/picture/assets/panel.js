@@ -2,6 +2,7 @@
 
 const ROLES = {
   unplaceable: 'no state explains this answer',
+  conflict: 'leaves no order, together with the others',
   before: 'made the state before',
   concurrent: 'open at the same time',
 };

@@ -33,7 +33,7 @@ function makeScene(history, choice) {
   // The processes of the core come first, so that the first view can show all of it.
   const guilty = new Map();
   for (const [i, role] of history.role) {
-    const weight = role === 'unplaceable' ? 0 : role === 'before' ? 1 : 2;
+    const weight = role === 'unplaceable' ? 0 : role === 'concurrent' ? 2 : 1;
     if (rows.has(history.process[i])) guilty.set(history.process[i], Math.min(weight, guilty.get(history.process[i]) ?? 3));
   }
   const weight = (process) => guilty.get(process) ?? 3;
