@@ -119,7 +119,7 @@ fn the_core_and_the_order_are_the_right_operations() {
     assert_eq!(columns["cuts"][guilty], 6);
     assert_eq!(columns["order_length"].as_array().unwrap().len(), 2);
     assert_eq!(columns["notes"][0]["lane"], HOSTILE);
-    assert_eq!(columns["times"].as_array().unwrap().len(), 9);
+    assert_eq!(columns["times"].as_array().unwrap()[..3], [1000, 1000, 500]);
 }
 
 #[test]

@@ -128,10 +128,15 @@ function makePainter(history, canvas, overview) {
 
   // What an operation of the core says must be seen, if need be next to its box.
   function beside(context, i, left, right, top, edges, before, after) {
-    const text = history.text[i].replace(/ -> (ok|unknown)$/, '').replace(' -> ', ' → ');
-    const length = text.length * 7.25 + 8;
-    const start = Math.min(after, edges.right) - right > length ? right + 7 : left - Math.max(before, edges.left) > length ? left - length : NaN;
-    if (Number.isNaN(start)) return false;
+    const [request, answer] = halves(history.text[i]);
+    const said = answer === 'ok' || answer === 'unknown' || !answer ? '' : ` → ${answer}`;
+    const roomAfter = Math.min(after, edges.right) - right;
+    const roomBefore = left - Math.max(before, edges.left);
+    const length = (text) => text.length * 7.25 + 8;
+    const texts = [`${request}${said}`, `${shorten(request, i)}${said}`, said.trim()];
+    const text = texts.find((words) => words && length(words) < Math.max(roomAfter, roomBefore));
+    if (text === undefined) return false;
+    const start = length(text) < roomAfter ? right + 7 : left - length(text);
     context.fillStyle = painter.colours.ink;
     context.fillText(text, start, top + boxHeight / 2 + 0.5);
     return true;

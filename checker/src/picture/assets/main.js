@@ -160,7 +160,7 @@ async function start() {
       choose({ core: true }, false);
       [view.left, view.right] = [scene.first, scene.last];
     } else {
-      const room = Math.max(2, (16 - (to - from)) / 2);
+      const room = Math.max(2, (16 - (to - from)) / 2, (to - from) * 0.08);
       [view.left, view.right] = [from - room, to + room];
     }
     const guilty = members.find((i) => history.role.get(i) === 'unplaceable') ?? members[0];

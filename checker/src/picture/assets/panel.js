@@ -20,8 +20,10 @@ function describe(history, i) {
   const returned = history.end[i] !== Infinity;
   if (history.startLine[i] > 0) pairs.push(['lines', `${history.startLine[i].toLocaleString('en')} – ${returned ? history.endLine[i].toLocaleString('en') : 'never returned'}`]);
   if (history.timed) {
-    const from = duration(history.startTime[i]);
-    pairs.push(['time', returned ? `${from} – ${duration(history.endTime[i])} (took ${duration(history.endTime[i] - history.startTime[i])})` : `${from} – never returned`]);
+    // As the reason tells it.
+    const instant = (time) => `${(time / 1e6).toFixed(3)} ms`;
+    const from = instant(history.startTime[i]);
+    pairs.push(['time', returned ? `${from} – ${instant(history.endTime[i])} (took ${duration(history.endTime[i] - history.startTime[i])})` : `${from} – never returned`]);
   }
   if (history.rank[i] >= 0) {
     pairs.push(['state before', history.before[i]], ['state after', history.after[i]]);
