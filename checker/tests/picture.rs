@@ -12,8 +12,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use common::Rng;
 use common::generate::{Shape, legal, plant_stale_read};
-use eraft_checker::models::kv::Kv;
-use eraft_checker::{Format, Options, Verdict, check, picture, read_history};
+use eraft_checker::models::kv::{Kv, KvOp, KvRet, KvState};
+use eraft_checker::{Format, Model, Options, Value, Verdict, check, picture, read_history};
 use flate2::read::DeflateDecoder;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
@@ -243,6 +243,69 @@ fn the_script_draws_and_obeys() {
     let open = page.replace(&format!("<meta http-equiv{policy}>"), "");
     let driven = in_browser(&open.replace("</body>", ""), DRIVER, "").unwrap();
     assert!(driven.contains("data-driven=\"true true true core key true true\""), "{driven:.500}");
+}
+
+/// A script that selects one operation after the other, and writes down what is told about them.
+const READER: &str = r#"<script>
+(async () => {
+  const root = document.documentElement;
+  const rest = () => new Promise((done) => setTimeout(done, 150));
+  while (root.dataset.ready !== 'yes') await rest();
+  const told = [];
+  for (let i = 0; i < COUNT; i += 1) {
+    location.hash = `#all=1&op=${i}`;
+    await rest();
+    const panel = document.getElementById('selected');
+    const names = [...panel.querySelectorAll('dt')].map((name) => name.textContent);
+    const after = panel.querySelectorAll('dd')[names.indexOf('state after')];
+    told.push([panel.querySelector('.code').textContent, after ? after.textContent : null]);
+  }
+  const out = document.createElement('pre');
+  out.id = 'told';
+  out.textContent = JSON.stringify(told);
+  document.body.append(out);
+})();
+</script></body>"#;
+
+/// Texts are taken apart to be small; the script must put them together as they were.
+#[test]
+fn every_operation_is_told_as_the_model_tells_it() {
+    let (mut rng, model) = (Rng(7), Kv::new());
+    let values = ["a b", "?", "\"quoted\" \\", " -> ok", "é\n", "", "1", "12", "put \"x\" ?", HOSTILE];
+    let mut events = eraft_checker::HistoryBuilder::new();
+    let (mut held, mut expected) = (std::collections::BTreeMap::new(), Vec::new());
+    for _ in 0..60 {
+        let key = Value::from(values[rng.below(3)]);
+        let value = Value::from(values[rng.below(values.len())]);
+        let (op, ret) = match rng.below(3) {
+            0 => (KvOp::Get { key: key.clone() }, KvRet::Value(held.get(&key).cloned())),
+            1 => {
+                held.insert(key.clone(), value.clone());
+                (KvOp::Put { key: key.clone(), value }, KvRet::Done)
+            }
+            _ => {
+                let before: Value = held.get(&key).cloned().unwrap_or_else(|| "".into());
+                held.insert(key.clone(), before.concat(&value));
+                (KvOp::Append { key: key.clone(), value }, KvRet::Done)
+            }
+        };
+        let state = held.get(&key).cloned().map_or(KvState::Missing, KvState::Value);
+        expected.push((model.describe(&op, Some(&ret)), Some(model.describe_state(&state))));
+        events.invoke(1, op, 0, None).unwrap();
+        events.ok(1, ret, None, 0, None).unwrap();
+    }
+    let history = events.finish();
+    let options = Options::default();
+    let page = picture(&model, &history, &check(&model, &history, &options), "told", &options);
+    let policy = between(&page, "<meta http-equiv", ">");
+    let open = page.replace(&format!("<meta http-equiv{policy}>"), "").replace("</body>", "");
+    let Some(dom) = in_browser(&open, &READER.replace("COUNT", &expected.len().to_string()), "") else {
+        return;
+    };
+    let told = between(&dom, "<pre id=\"told\">", "</pre>");
+    let told =
+        told.replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", "\u{a0}").replace("&amp;", "&");
+    assert_eq!(serde_json::from_str::<Vec<(String, Option<String>)>>(&told).unwrap(), expected);
 }
 
 /// The document after the script has run; `None`, with a message, if there is no browser. Errors on the console fail.
