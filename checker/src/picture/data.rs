@@ -6,7 +6,7 @@ use crate::history::{History, Operation};
 use crate::model::{Class, Model};
 use crate::picture::order::Partition;
 use crate::picture::text::Texts;
-use crate::report::{Evidence, Report, Role};
+use crate::report::{Evidence, Report};
 
 /// JavaScript's numbers are exact up to here.
 const EXACT_MAX: u64 = 1 << 53;
@@ -163,8 +163,8 @@ fn note(note: &crate::history::Note) -> Note {
 }
 
 /// Finds the operations of the core. Several events may be on one line, so that more than one operation may look like
-/// the one that is meant: the one without an explanation is known by the prefix before it, the others are the last
-/// before its return.
+/// the one that is meant: it is the last that was invoked before the end of the prefix, which is the return without an
+/// explanation.
 fn core<O, R>(
     report: &Report,
     partition: Option<&Partition>,
@@ -188,9 +188,6 @@ fn core<O, R>(
         returned.is_none_or(|returned| operations[number].invoked.event < returned.event)
     };
     let find = |evidence: &Evidence| {
-        if let Some(end) = end.filter(|end| evidence.role == Role::Unplaceable && fits(evidence, **end)) {
-            return Some(*end);
-        }
         let candidates =
             || partition.operations.iter().rev().copied().filter(|number| fits(evidence, *number));
         candidates().find(|number| before_end(*number)).or_else(|| candidates().next())
