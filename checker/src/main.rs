@@ -56,9 +56,15 @@ fn run(args: &Args) -> u8 {
     for file in &args.histories {
         let start = Instant::now();
         match check_file(file, args) {
-            Ok(report) => {
+            Ok((history, report)) => {
+                let seconds = start.elapsed().as_secs_f64();
                 codes.push(code_of(report.verdict));
-                checked.push(Checked { file: file.clone(), report, seconds: start.elapsed().as_secs_f64() });
+                // Without them there is a verdict all the same.
+                if let Err(message) = write_extras(&history, &report, file, args) {
+                    eprintln!("eraft-check: {message}");
+                    codes.push(exit::MALFORMED);
+                }
+                checked.push(Checked { file: file.clone(), report, seconds });
             }
             Err(message) => {
                 eprintln!("eraft-check: {message}");
@@ -79,9 +85,14 @@ fn run(args: &Args) -> u8 {
     worst.into_iter().find(|code| codes.contains(code)).unwrap_or(exit::LINEARIZABLE)
 }
 
-fn check_file(file: &str, args: &Args) -> Result<Report, String> {
+fn check_file(file: &str, args: &Args) -> Result<(AnyHistory, Report), String> {
     let history = read_file(file, args)?;
     let report = history.check(&args.options());
+    Ok((history, report))
+}
+
+/// Writes what else was asked for: the violation alone, the order that explains, the picture.
+fn write_extras(history: &AnyHistory, report: &Report, file: &str, args: &Args) -> Result<(), String> {
     if let Some(target) = args.minimize.as_ref().filter(|_| report.verdict == Verdict::Violation) {
         let small = history.minimize(&args.options());
         write_file(target, |out| small.as_ref().map_or(Ok(()), |small| small.write(out)))?;
@@ -90,10 +101,10 @@ fn check_file(file: &str, args: &Args) -> Result<Report, String> {
         write_file(target, |out| history.write_witness(&args.options(), out).map(|_| ()))?;
     }
     if let Some(target) = &args.html {
-        let page = history.picture(&report, file, &args.options());
+        let page = history.picture(report, file, &args.options());
         write_file(target, |out| out.write_all(page.as_bytes()))?;
     }
-    Ok(report)
+    Ok(())
 }
 
 fn read_file(file: &str, args: &Args) -> Result<AnyHistory, String> {

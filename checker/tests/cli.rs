@@ -131,6 +131,29 @@ fn json_is_a_line_for_each_file() {
 }
 
 #[test]
+fn a_picture_is_drawn_of_one_history() {
+    let files = Files::new();
+    for (args, code, drawn) in [
+        (&["stale", "--html", "picture.html"][..], 1, true),
+        (&["legal", "--html", "picture.html"], 0, true),
+        (&["--steps", "1", "legal", "--html", "picture.html"], 5, true),
+        (&["broken", "--html", "picture.html"], 2, false),
+        (&["legal", "stale", "--html", "picture.html"], 2, false),
+        (&["legal", "--html", "absent/picture.html"], 2, false),
+        (&["stale", "--html", "absent/picture.html"], 1, false),
+    ] {
+        let picture = files.path("picture.html");
+        let _ = std::fs::remove_file(&picture);
+        let output = files.run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        assert_eq!(std::fs::exists(&picture).unwrap(), drawn, "{args:?}");
+        assert_eq!(stderr(&output).is_empty(), drawn, "{args:?}: {}", stderr(&output));
+    }
+    // A verdict does not depend on the picture.
+    assert!(stdout(&files.run(&["stale", "--html", "absent/x"])).starts_with("stale: violation"));
+}
+
+#[test]
 fn people_see_the_evidence() {
     let files = Files::new();
     let plain = files.run(&["stale"]);

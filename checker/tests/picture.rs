@@ -12,8 +12,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use common::Rng;
 use common::generate::{Shape, legal, plant_stale_read};
-use eraft_checker::models::kv::Kv;
-use eraft_checker::{Format, Options, Verdict, check, picture, read_history};
+use eraft_checker::models::kv::{Kv, KvOp, KvRet, KvState};
+use eraft_checker::{Format, Model, Options, Value, Verdict, check, picture, read_history};
 use flate2::read::DeflateDecoder;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
@@ -119,7 +119,7 @@ fn the_core_and_the_order_are_the_right_operations() {
     assert_eq!(columns["cuts"][guilty], 6);
     assert_eq!(columns["order_length"].as_array().unwrap().len(), 2);
     assert_eq!(columns["notes"][0]["lane"], HOSTILE);
-    assert_eq!(columns["times"].as_array().unwrap().len(), 9);
+    assert_eq!(columns["times"].as_array().unwrap()[..3], [1000, 1000, 500]);
 }
 
 #[test]
@@ -227,12 +227,15 @@ fn the_script_draws_and_obeys() {
     // The rows of the key, the core as buttons, and the guilty read selected.
     assert!(dom.contains("data-shown=\"4\"") && dom.contains("data-rows=\"3\""), "{dom:.400}");
     assert!(dom.contains("<button class=\"unplaceable\"") && dom.contains("no state explains this answer"));
+    // What made the state that was read too late, and what ended it.
+    let when = between(&dom, "class=\"when\"", "</p>");
+    assert!(when.contains("(process 1, line 3)") && when.contains("(process 1, line 6)"), "{when}");
 
     let dom = in_browser(&page, "", "#all=1&q=get&view=fit&theme=dark").unwrap();
     assert!(dom.contains("data-shown=\"5\"") && dom.contains("data-matches=\"2\""), "{dom:.400}");
     assert!(dom.contains("data-theme=\"dark\"") && dom.contains("data-scope=\"all\""), "{dom:.400}");
     let dom = in_browser(&page, "", "#core=1&axis=time&view=2,4").unwrap();
-    assert!(dom.contains("data-scope=\"core\""), "{dom:.400}");
+    assert!(dom.contains("data-scope=\"core\"") && dom.contains("data-shown=\"3\""), "{dom:.400}");
     let dom = in_browser(&page, "", "#key=99&op=x&view=a,b&axis=&q=%").unwrap();
     assert!(dom.contains("data-ready=\"yes\"") && !dom.contains("data-failed"), "{dom:.400}");
 
@@ -240,6 +243,74 @@ fn the_script_draws_and_obeys() {
     let open = page.replace(&format!("<meta http-equiv{policy}>"), "");
     let driven = in_browser(&open.replace("</body>", ""), DRIVER, "").unwrap();
     assert!(driven.contains("data-driven=\"true true true core key true true\""), "{driven:.500}");
+}
+
+/// A script that selects one operation after the other, and writes down what is told about them.
+const READER: &str = r#"<script>
+(async () => {
+  const root = document.documentElement;
+  const rest = () => new Promise((done) => setTimeout(done, 150));
+  while (root.dataset.ready !== 'yes') await rest();
+  const told = [];
+  for (let i = 0; i < COUNT; i += 11) {
+    location.hash = `#all=1&op=${i}`;
+    await rest();
+    const panel = document.getElementById('selected');
+    const names = [...panel.querySelectorAll('dt')].map((name) => name.textContent);
+    const after = panel.querySelectorAll('dd')[names.indexOf('state after')];
+    told.push([panel.querySelector('.code').textContent, after ? after.textContent : null]);
+  }
+  const out = document.createElement('pre');
+  out.id = 'told';
+  out.textContent = JSON.stringify(told);
+  document.body.append(out);
+})();
+</script></body>"#;
+
+/// Texts are taken apart to be small; the script must put them together as they were.
+#[test]
+fn every_operation_is_told_as_the_model_tells_it() {
+    let (mut rng, model) = (Rng(7), Kv::new());
+    let values = ["a b", "?", "\"quoted\" \\", " -> ok", "é\n", "", "1", "12", "put \"x\" ?", HOSTILE];
+    let mut events = eraft_checker::HistoryBuilder::new();
+    let (mut held, mut expected) = (std::collections::BTreeMap::new(), Vec::new());
+    // So many that most values are new, and only told by how long ago they were.
+    for number in 0..1_000 {
+        let key = Value::from(values[rng.below(3)]);
+        let new = format!("{number} {}", values[rng.below(values.len())]);
+        let value = Value::from(if number < 100 { values[rng.below(values.len())] } else { new.as_str() });
+        let (op, ret) = match rng.below(3) {
+            0 => (KvOp::Get { key: key.clone() }, KvRet::Value(held.get(&key).cloned())),
+            1 => {
+                held.insert(key.clone(), value.clone());
+                (KvOp::Put { key: key.clone(), value }, KvRet::Done)
+            }
+            _ => {
+                let before: Value = held.get(&key).cloned().unwrap_or_else(|| "".into());
+                held.insert(key.clone(), before.concat(&value));
+                (KvOp::Append { key: key.clone(), value }, KvRet::Done)
+            }
+        };
+        let state = held.get(&key).cloned().map_or(KvState::Missing, KvState::Value);
+        expected.push((model.describe(&op, Some(&ret)), Some(model.describe_state(&state))));
+        events.invoke(1, op, 0, None).unwrap();
+        events.ok(1, ret, None, 0, None).unwrap();
+    }
+    let history = events.finish();
+    let options = Options::default();
+    let page = picture(&model, &history, &check(&model, &history, &options), "told", &options);
+    let policy = between(&page, "<meta http-equiv", ">");
+    let open = page.replace(&format!("<meta http-equiv{policy}>"), "").replace("</body>", "");
+    let Some(dom) = in_browser(&open, &READER.replace("COUNT", &expected.len().to_string()), "") else {
+        return;
+    };
+    let told = between(&dom, "<pre id=\"told\">", "</pre>");
+    let told =
+        told.replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", "\u{a0}").replace("&amp;", "&");
+    assert_eq!(
+        serde_json::from_str::<Vec<(String, Option<String>)>>(&told).unwrap(),
+        expected.into_iter().step_by(11).collect::<Vec<_>>()
+    );
 }
 
 /// The document after the script has run; `None`, with a message, if there is no browser. Errors on the console fail.

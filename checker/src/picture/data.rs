@@ -6,10 +6,14 @@ use crate::history::{History, Operation};
 use crate::model::{Class, Model};
 use crate::picture::order::Partition;
 use crate::picture::text::Texts;
-use crate::report::{Evidence, Report, Role};
+use crate::report::{Evidence, Report};
 
 /// JavaScript's numbers are exact up to here.
 const EXACT_MAX: u64 = 1 << 53;
+
+/// A clock that shows less than this began with the run or with the machine, so its times are shown as they are; others
+/// from the first on. Some eleven days.
+const SHORT_CLOCK_NS_MAX: u64 = 1_000_000_000_000_000;
 
 /// With more operations than this, times are rounded to microseconds, which takes half the room.
 const NANOSECONDS_OPERATIONS_MAX: usize = 20_000;
@@ -132,7 +136,7 @@ pub(crate) fn columns<M: Model>(
     }
 }
 
-/// The times from the first on, in the order of the events, if all events have one.
+/// The times in the order of the events, if all events have one.
 fn times<O, R>(operations: &[Operation<O, R>]) -> (u64, Vec<i64>) {
     let unit = if operations.len() > NANOSECONDS_OPERATIONS_MAX { 1_000 } else { 1 };
     let positions = operations.iter().flat_map(|operation| [Some(operation.invoked), operation.returned()]);
@@ -143,10 +147,11 @@ fn times<O, R>(operations: &[Operation<O, R>]) -> (u64, Vec<i64>) {
     let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else {
         return (unit, Vec::new());
     };
-    if last - first >= EXACT_MAX {
+    let base = if *last < SHORT_CLOCK_NS_MAX { 0 } else { *first };
+    if last - base >= EXACT_MAX {
         return (unit, Vec::new());
     }
-    (unit, differences(times.iter().map(|time| ((time - first) / unit) as i64)))
+    (unit, differences(times.iter().map(|time| ((time - base) / unit) as i64)))
 }
 
 fn note(note: &crate::history::Note) -> Note {
@@ -158,8 +163,8 @@ fn note(note: &crate::history::Note) -> Note {
 }
 
 /// Finds the operations of the core. Several events may be on one line, so that more than one operation may look like
-/// the one that is meant: the one without an explanation is known by the prefix before it, the others are the last
-/// before its return.
+/// the one that is meant: it is the last that was invoked before the end of the prefix, which is the return without an
+/// explanation.
 fn core<O, R>(
     report: &Report,
     partition: Option<&Partition>,
@@ -183,9 +188,6 @@ fn core<O, R>(
         returned.is_none_or(|returned| operations[number].invoked.event < returned.event)
     };
     let find = |evidence: &Evidence| {
-        if let Some(end) = end.filter(|end| evidence.role == Role::Unplaceable && fits(evidence, **end)) {
-            return Some(*end);
-        }
         let candidates =
             || partition.operations.iter().rev().copied().filter(|number| fits(evidence, *number));
         candidates().find(|number| before_end(*number)).or_else(|| candidates().next())

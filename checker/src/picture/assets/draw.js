@@ -61,7 +61,7 @@ function makePainter(history, canvas, overview) {
     const c = painter.colours;
     const role = history.role.get(i);
     if (role === 'unplaceable') return { fill: c.bad, edge: c.bad, ink: c['bad-ink'] };
-    if (role === 'before') return { fill: c.before, edge: c['before-edge'], ink: c['before-ink'] };
+    if (role === 'before' || role === 'conflict') return { fill: c.before, edge: c['before-edge'], ink: c['before-ink'] };
     if (role) return { fill: c.with, edge: c['with-edge'], ink: c.ink };
     if (scene.matches && !scene.matches.has(i)) return { fill: c.dim, edge: c['dim-edge'], ink: c.soft };
     const reads = !history.changes[i];
@@ -120,7 +120,7 @@ function makePainter(history, canvas, overview) {
     const short = shorten(request, i);
     const texts = [`${request} → ${answer}`, `${short} → ${answer}`];
     if (answer === 'ok' || answer === 'unknown' || !answer) texts.splice(0, 2, request, short);
-    else texts.push(`→ ${answer}`);
+    else texts.push(...(history.changes[i] ? [request, short] : [`→ ${answer}`]));
     const best = texts.find((text) => text.length * 7.25 <= room);
     if (best === undefined && history.role.has(i) && beside(context, i, left, right, top, edges, before, after)) return;
     context.fillText(fitted(context, best ?? texts.at(-1), room), from, top + boxHeight / 2 + 0.5);
@@ -128,10 +128,15 @@ function makePainter(history, canvas, overview) {
 
   // What an operation of the core says must be seen, if need be next to its box.
   function beside(context, i, left, right, top, edges, before, after) {
-    const text = history.text[i].replace(/ -> (ok|unknown)$/, '').replace(' -> ', ' → ');
-    const length = text.length * 7.25 + 8;
-    const start = Math.min(after, edges.right) - right > length ? right + 7 : left - Math.max(before, edges.left) > length ? left - length : NaN;
-    if (Number.isNaN(start)) return false;
+    const [request, answer] = halves(history.text[i]);
+    const said = answer === 'ok' || answer === 'unknown' || !answer ? '' : ` → ${answer}`;
+    const roomAfter = Math.min(after, edges.right) - right;
+    const roomBefore = left - Math.max(before, edges.left);
+    const length = (text) => text.length * 7.25 + 8;
+    const texts = [`${request}${said}`, `${shorten(request, i)}${said}`, said.trim()];
+    const text = texts.find((words) => words && length(words) < Math.max(roomAfter, roomBefore));
+    if (text === undefined) return false;
+    const start = length(text) < roomAfter ? right + 7 : left - length(text);
     context.fillStyle = painter.colours.ink;
     context.fillText(text, start, top + boxHeight / 2 + 0.5);
     return true;
@@ -424,7 +429,7 @@ function makePainter(history, canvas, overview) {
     scene.lanes.forEach(({ notes }) => notes.forEach((note) => context.fillRect(x(note.x0), 2, 1.5, 4)));
     for (const [i, role] of history.role) {
       if (!scene.operationSet.has(i)) continue;
-      context.fillStyle = role === 'unplaceable' ? c.bad : role === 'before' ? c['before-edge'] : c['with-edge'];
+      context.fillStyle = role === 'unplaceable' ? c.bad : role === 'concurrent' ? c['with-edge'] : c['before-edge'];
       context.fillRect(x(scene.x0[i]) - 1, 6, 3, height - 10);
     }
     const middle = (x(view.left) + x(view.right)) / 2;

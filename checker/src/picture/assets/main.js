@@ -28,9 +28,23 @@ async function start() {
     setTimeout(now, 100);
   }
 
+  // If not all rows fit, only those of the core and those with something in view are shown.
+  function pickRows() {
+    const room = canvas.clientHeight - painter.headHeight(scene) - 34;
+    if (scene.allRows.length * ROW_MIN <= room) return;
+    const inView = ({ members, starts }) => {
+      const i = members[lastAt(starts, view.right)];
+      return i !== undefined && (scene.x1[i] === Infinity ? scene.x0[i] : scene.x1[i]) >= view.left;
+    };
+    scene.rows = scene.allRows.filter((row, number) => number < scene.guiltyRows || inView(row));
+    scene.rowOf = new Map(scene.rows.map((row, number) => [row.process, number]));
+  }
+
   function paint() {
     waiting = false;
     width = Math.max(1, canvas.clientWidth - GUTTER);
+    clamp();
+    pickRows();
     clamp();
     painter.draw(scene, view);
     say('visible', painter.visible);
@@ -102,7 +116,8 @@ async function start() {
   }
 
   function reveal(i) {
-    const y = scene.rowOf.get(history.process[i]) * rowHeight;
+    pickRows();
+    const y = (scene.rowOf.get(history.process[i]) ?? 0) * rowHeight;
     const room = canvas.clientHeight - painter.headHeight(scene) - 34;
     if (y < view.top || y + rowHeight > view.top + room) view.top = y - room / 2;
   }
@@ -160,7 +175,7 @@ async function start() {
       choose({ core: true }, false);
       [view.left, view.right] = [scene.first, scene.last];
     } else {
-      const room = Math.max(2, (16 - (to - from)) / 2);
+      const room = Math.max(2, (16 - (to - from)) / 2, (to - from) * 0.08);
       [view.left, view.right] = [from - room, to + room];
     }
     const guilty = members.find((i) => history.role.get(i) === 'unplaceable') ?? members[0];

@@ -2,6 +2,7 @@
 
 const ROLES = {
   unplaceable: 'no state explains this answer',
+  conflict: 'leaves no order, together with the others',
   before: 'made the state before',
   concurrent: 'open at the same time',
 };
@@ -19,14 +20,16 @@ function describe(history, i) {
   const returned = history.end[i] !== Infinity;
   if (history.startLine[i] > 0) pairs.push(['lines', `${history.startLine[i].toLocaleString('en')} – ${returned ? history.endLine[i].toLocaleString('en') : 'never returned'}`]);
   if (history.timed) {
-    const from = duration(history.startTime[i]);
-    pairs.push(['time', returned ? `${from} – ${duration(history.endTime[i])} (took ${duration(history.endTime[i] - history.startTime[i])})` : `${from} – never returned`]);
+    // As the reason tells it.
+    const instant = (time) => `${(time / 1e6).toFixed(3)} ms`;
+    const from = instant(history.startTime[i]);
+    pairs.push(['time', returned ? `${from} – ${instant(history.endTime[i])} (took ${duration(history.endTime[i] - history.startTime[i])})` : `${from} – never returned`]);
   }
   if (history.rank[i] >= 0) {
     pairs.push(['state before', history.before[i]], ['state after', history.after[i]]);
     pairs.push(['place', `${(history.rank[i] + 1).toLocaleString('en')}. in the order of ${history.keys[history.key[i]]}`]);
   } else if (role === 'unplaceable') {
-    pairs.push(['state before', `${history.states.join(' or ')}: explains nothing like this`]);
+    pairs.push(['state before', `${history.states.join(' or ')}, which does not explain it`]);
   } else {
     pairs.push(['place', outside(history, i, returned)]);
   }
@@ -71,7 +74,31 @@ function fillPanel(history, select) {
   });
   if (history.states.length) {
     const states = document.getElementById('states');
-    states.append(element('small', '', history.states.length === 1 ? 'The state could only be ' : 'The state could only be one of '));
+    states.append(element('small', '', history.states.length === 1 ? 'The state before it: ' : 'The state before it, one of: '));
     history.states.forEach((state) => states.append(element('span', 'code', state)));
   }
+  fillWhen(history, select);
+}
+
+// When the state was last what the answer says, which is what makes a stale read plain.
+function fillWhen(history, select) {
+  const guilty = [...history.role.keys()].find((i) => history.role.get(i) === 'unplaceable');
+  if (guilty === undefined || history.changes[guilty]) return;
+  const [, answer] = halves(history.text[guilty]);
+  const order = history.orders[history.key[guilty]];
+  const made = order.findLastIndex((i) => history.after[i] === answer && history.before[i] !== answer);
+  if (made < 0) return;
+  const left = order.find((i, rank) => rank > made && history.after[i] !== answer);
+  const words = element('p', 'when', 'In the order that was found, it was ', element('span', 'code', answer), ' from ', link(history, order[made], select));
+  if (left !== undefined) words.append(' until ', link(history, left, select));
+  document.getElementById('states').append(words);
+}
+
+function link(history, operation, select) {
+  const [request] = halves(history.text[operation]);
+  const place = history.startLine[operation] > 0 ? `, line ${history.startLine[operation].toLocaleString('en')}` : '';
+  const button = element('button', 'link', element('span', 'code', request), ` (process ${history.processes[history.process[operation]]}${place})`);
+  button.type = 'button';
+  button.addEventListener('click', () => select(operation, true));
+  return button;
 }

@@ -33,12 +33,13 @@ function makeScene(history, choice) {
   // The processes of the core come first, so that the first view can show all of it.
   const guilty = new Map();
   for (const [i, role] of history.role) {
-    const weight = role === 'unplaceable' ? 0 : role === 'before' ? 1 : 2;
+    const weight = role === 'unplaceable' ? 0 : role === 'concurrent' ? 2 : 1;
     if (rows.has(history.process[i])) guilty.set(history.process[i], Math.min(weight, guilty.get(history.process[i]) ?? 3));
   }
   const weight = (process) => guilty.get(process) ?? 3;
   scene.guiltyRows = guilty.size;
   scene.rows = [...rows].sort((a, b) => weight(a[0]) - weight(b[0]) || a[0] - b[0]).map(([process, members]) => ({ process, members, starts: members.map((i) => x0[i]), open: members.filter((i) => x1[i] === Infinity) }));
+  scene.allRows = scene.rows;
   scene.rowOf = new Map(scene.rows.map((row, number) => [row.process, number]));
   const room = scene.axis === 'time' ? Math.max(1, last) * 0.02 : 1;
   scene.first = (operations.length ? x0[operations[0]] : 0) - room;
