@@ -39,7 +39,7 @@ fn tell_contradiction<M: Model>(
     name: String,
     contradiction: &Contradiction<'_, M>,
 ) {
-    let Contradiction { core, sentence, event, prefix, state, .. } = contradiction;
+    let Contradiction { core, sentence, event, before, .. } = contradiction;
     let unplaceable =
         |operation: &&&OperationOf<M>| operation.returned().is_some_and(|at| at.event == *event);
     let last = core.iter().find(unplaceable).map(|operation| evidence(model, Role::Unplaceable, operation));
@@ -47,10 +47,12 @@ fn tell_contradiction<M: Model>(
     report.core =
         last.into_iter().chain(others.map(|other| evidence(model, Role::Conflict, other))).collect();
     report.verdict = Verdict::Violation;
-    report.states = state.iter().map(|state| model.describe_state(state)).collect();
-    report.reason =
-        Some(format!("{name}: {sentence}; the {prefix} operations that had returned before can be ordered"));
-    report.prefix = Some(*prefix);
+    report.states = before.iter().map(|(_, state)| model.describe_state(state)).collect();
+    let prefix = before.as_ref().map(|(prefix, _)| *prefix);
+    let before =
+        prefix.map(|prefix| format!("; the {prefix} operations that had returned before can be ordered"));
+    report.reason = Some(format!("{name}: {sentence}{}", before.unwrap_or_default()));
+    report.prefix = prefix;
     report.partition = Some(name);
 }
 

@@ -99,7 +99,7 @@ pub struct Report {
     pub partition: Option<String>,
     /// For a violation: so many operations of the partition returned before the first answer that nothing explains. Up to
     /// there the partition is linearizable. It may be so a little longer, if what contradicts that answer is the answer of
-    /// a concurrent operation that returned later.
+    /// a concurrent operation that returned later. Absent if that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<usize>,
     /// For a violation: the states that explain everything before that answer.

@@ -6,7 +6,7 @@ use common::generate::{Shape, corrupt, legal};
 use common::oracle::brute_force;
 use common::{KvHistory, Rng};
 use eraft_checker::models::kv::{Kv, KvOp};
-use eraft_checker::{Flaw, Options, Report, Role, Verdict, check, linearize, minimize, verify};
+use eraft_checker::{Flaw, Options, Outcome, Report, Role, Verdict, check, linearize, minimize, verify};
 
 const HISTORIES: u64 = 2_000;
 
@@ -52,9 +52,25 @@ fn core_of(history: &KvHistory, report: &Report) -> KvHistory {
     core
 }
 
+/// What was known right before the answer that the report calls impossible.
+fn before_answer(history: &KvHistory, report: &Report) -> KvHistory {
+    let line = report.core[0].returned_line;
+    let mut returns = history.operations.iter().filter_map(|operation| operation.returned());
+    let event =
+        returns.find(|returned| Some(returned.line) == line).expect("the core is of the history").event;
+    let mut before = history.clone();
+    before.operations.retain(|operation| operation.invoked.event < event);
+    for operation in &mut before.operations {
+        if operation.returned().is_some_and(|returned| returned.event >= event) {
+            operation.outcome = Outcome::Unknown;
+        }
+    }
+    before
+}
+
 #[test]
 fn every_core_is_a_violation_by_itself() {
-    let (mut contradictions, mut minimized, mut smaller) = (0, 0, 0);
+    let (mut contradictions, mut prefixes, mut minimized, mut smaller) = (0, 0, 0, 0);
     for seed in 0..HISTORIES {
         let history = sample(seed);
         let report = check(&Kv::new(), &history, &options());
@@ -67,6 +83,10 @@ fn every_core_is_a_violation_by_itself() {
             assert!(report.core.len() <= CORE_MAX, "seed {seed}: {report:#?}");
             let core = core_of(&history, &report);
             assert!(!brute_force(&core), "seed {seed}: {report:#?} {history:#?}");
+        }
+        if report.prefix.is_some() {
+            prefixes += 1;
+            assert!(brute_force(&before_answer(&history, &report)), "seed {seed}: {report:#?} {history:#?}");
         }
         let small = minimize(&Kv::new(), &history, &options()).expect("a violation can be made small");
         assert!(!brute_force(&small), "seed {seed}: {small:#?} of {history:#?}");
@@ -82,6 +102,7 @@ fn every_core_is_a_violation_by_itself() {
     }
     println!("{contradictions} contradictions, {minimized} made small, {smaller} to half or less");
     assert!(contradictions > 200 && minimized > 500 && smaller * 2 > minimized);
+    assert!(prefixes * 10 > minimized * 9, "{prefixes} of {minimized}");
 }
 
 /// If the whole history were linearizable, so would be what is left: so where it is linearizable but for one answer, that

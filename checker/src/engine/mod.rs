@@ -60,12 +60,11 @@ pub(crate) struct Contradiction<'a, M: Model> {
     pub(crate) support: Vec<&'a OperationOf<M>>,
     /// What it is, in words.
     pub(crate) sentence: String,
-    /// The return that makes it one: everything before it is linearizable, as far as the fast paths see.
+    /// The return that makes it one, as far as the fast paths see.
     pub(crate) event: usize,
-    /// How many operations of the partition had returned by then.
-    pub(crate) prefix: usize,
-    /// A state that explains them.
-    pub(crate) state: Option<M::State>,
+    /// How many operations of the partition had returned by then, and a state that explains them; `None` if the fast
+    /// paths could not tell.
+    pub(crate) before: Option<(usize, M::State)>,
 }
 
 /// The first return that nothing explains.
@@ -167,8 +166,7 @@ pub(crate) fn explain<'a, M: Model>(
         core: named(proof.why.core()),
         support: named(support),
         event,
-        prefix: returns.filter(|returned| returned.event < event).count(),
-        state,
+        before: state.map(|state| (returns.filter(|returned| returned.event < event).count(), state)),
     })
 }
 
