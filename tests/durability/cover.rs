@@ -36,7 +36,7 @@ struct LogFile {
 }
 
 /// True for the files whose syncs acknowledgements depend on.
-fn is_log_of_log_store(path: &Path) -> bool {
+pub fn is_log_of_log_store(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "log")
         && path.parent().is_some_and(|store| store.ends_with("stores/log"))
 }
