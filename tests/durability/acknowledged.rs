@@ -56,18 +56,15 @@ fn the_shim_sees_everything_that_a_node_writes() {
         // The second process replays and removes what the first one left, and writes enough for LevelDB's files to
         // be written out and replaced.
         for (filler_bytes, enough) in [(0, 20), (64 << 10, 150)] {
-            let before = match cluster.directory(1).is_dir() {
-                true => read_tree(&cluster.directory(1)),
-                false => Tree::new(),
-            };
+            let before = read_tree(&cluster.disk(1));
             cluster.start_all();
             let workload = Workload::start(&cluster, 1, 4, filler_bytes, None);
             workload.progress(enough).await;
             workload.finish().await;
             cluster.stop(1);
-            let mut disk = Disk::new(&cluster.directory(1), &before);
+            let mut disk = Disk::new(&cluster.disk(1), &before);
             cluster.records(1).iter().for_each(|record| disk.replay(record));
-            let (seen, real) = (without_stdio(disk.now()), without_stdio(read_tree(&cluster.directory(1))));
+            let (seen, real) = (without_stdio(disk.now()), without_stdio(read_tree(&cluster.disk(1))));
             let paths = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
             assert_eq!(paths(&seen), paths(&real));
             for (path, content) in &real {

@@ -71,9 +71,14 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(count: u64, is_recorded: bool, arguments: &[&'static str]) -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let nodes = free_addresses(count);
+        for node in nodes.keys() {
+            fs::create_dir(home.path().join(format!("disk{}", node.0))).expect("a directory");
+        }
         Self {
-            home: tempfile::tempdir().expect("a temporary directory"),
-            nodes: free_addresses(count),
+            home,
+            nodes,
             arguments: arguments.to_vec(),
             is_recorded,
             running: BTreeMap::new(),
@@ -85,9 +90,14 @@ impl Cluster {
         self.nodes.keys().map(|node| node.0).collect()
     }
 
-    /// Where node `id` has its data; there is nothing else in it.
+    /// The disk of node `id`: it makes everything below.
+    pub fn disk(&self, id: u64) -> PathBuf {
+        self.home.path().join(format!("disk{id}"))
+    }
+
+    /// Where node `id` has its data.
     pub fn directory(&self, id: u64) -> PathBuf {
-        self.home.path().join("db").join(format!("n{id}"))
+        self.disk(id).join("db").join(format!("n{id}"))
     }
 
     /// What the shim wrote in the last process of node `id`.
@@ -119,11 +129,9 @@ impl Cluster {
         }
         let addresses: Vec<String> = self.nodes.values().map(ToString::to_string).collect();
         command.args(["serve", "kv", "--id", &id.to_string(), "--cluster", &addresses.join(",")]);
-        command.arg("--db").arg(self.home.path().join("db")).args(&self.arguments);
+        command.arg("--db").arg(self.disk(id).join("db")).args(&self.arguments);
         if self.is_recorded {
-            // The shim must see the directory, and the directory must outlive what the shim says of it.
-            fs::create_dir_all(self.directory(id)).expect("a directory");
-            shim::load(&mut command, &self.directory(id), &self.shim_log(id), orders);
+            shim::load(&mut command, &self.disk(id), &self.shim_log(id), orders);
         }
         let file = |what| File::create(self.output(id, what)).expect("a file for its output");
         command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
@@ -211,18 +219,34 @@ impl Cluster {
         Client::new(options, Surroundings { link: Link, clock: Clock::default(), draws }, recorder)
     }
 
+    /// What the nodes say of themselves; `None` if none answers.
+    fn status(&self) -> Option<serde_json::Value> {
+        let addresses: Vec<String> = self.nodes.values().map(ToString::to_string).collect();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eraft"));
+        command.args(["status", "-o", "json", "--cluster", &addresses.join(",")]);
+        serde_json::from_slice(&command.output().expect("the binary starts").stdout).ok()
+    }
+
     /// The node that says of itself that it leads; waits until there is one.
     pub fn leader(&self) -> u64 {
-        let addresses: Vec<String> = self.nodes.values().map(ToString::to_string).collect();
         wait_for("a leader", || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_eraft"));
-            command.args(["status", "-o", "json", "--cluster", &addresses.join(",")]);
-            let output = command.output().expect("the binary starts").stdout;
-            let status: serde_json::Value = serde_json::from_slice(&output).ok()?;
+            let status = self.status()?;
             let leads =
                 |node: &&serde_json::Value| node["role"] == "leader" && node["id"] == status["leader"];
             status["nodes"].as_array()?.iter().find(leads)?["id"].as_u64()
         })
+    }
+
+    /// Waits until all nodes have applied the same entries; then they hold the same.
+    pub fn assert_agreement(&self) {
+        let states = wait_for("all nodes have applied the same", || {
+            let status = self.status()?;
+            let state =
+                |node: &serde_json::Value| Some((node["applied"].as_u64()?, node["replica_hash"].clone()));
+            let states: Vec<_> = status["nodes"].as_array()?.iter().map(state).collect::<Option<_>>()?;
+            states.iter().all(|(applied, _)| *applied == states[0].0).then_some(states)
+        });
+        assert!(states.iter().all(|state| *state == states[0]), "applied and hash differ: {states:?}");
     }
 }
 

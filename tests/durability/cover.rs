@@ -59,7 +59,7 @@ fn log_files(records: &[Record]) -> Vec<LogFile> {
                 file.content.extend_from_slice(data);
                 file.writes.push((file.content.len(), *end_ns));
             }
-            Call::Sync { descriptor, error: 0 } => {
+            Call::Sync { descriptor, error: 0, .. } => {
                 if let Some(index) = open.get(descriptor) {
                     files[*index].syncs.push((*begin_ns, *end_ns));
                 }
@@ -135,7 +135,7 @@ pub fn synced_after_failure(records: &[Record]) -> Vec<PathBuf> {
         match &record.call {
             Call::Open { descriptor, path, .. } => drop(open.insert(*descriptor, (path, false))),
             Call::Close { descriptor } => drop(open.remove(descriptor)),
-            Call::Sync { descriptor, error } => {
+            Call::Sync { descriptor, error, .. } => {
                 let Some((path, failed)) = open.get_mut(descriptor) else { continue };
                 if *failed && *error == 0 {
                     found.push(path.clone());
@@ -211,7 +211,7 @@ mod tests {
     fn a_failed_sync_covers_nothing() {
         let mut script = begun();
         script.write(LOG, 0, &framed(token(1, 1).as_bytes()));
-        let failed_ns = script.call(Call::Sync { descriptor: LOG, error: libc::EIO });
+        let failed_ns = script.call(Call::sync(LOG, libc::EIO));
         assert_eq!(judge(script, failed_ns + 100).len(), 1);
     }
 
@@ -219,7 +219,7 @@ mod tests {
     fn a_sync_that_began_before_the_write_covers_nothing() {
         let mut script = begun();
         let written_ns = script.write(LOG, 0, &framed(token(1, 1).as_bytes()));
-        let synced_ns = script.long_call(written_ns - 1, Call::Sync { descriptor: LOG, error: 0 });
+        let synced_ns = script.long_call(written_ns - 1, Call::sync(LOG, 0));
         assert_eq!(judge(script, synced_ns + 100).len(), 1);
     }
 
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn a_sync_after_a_failed_one_is_found() {
         let mut script = begun();
-        script.call(Call::Sync { descriptor: LOG, error: libc::EIO });
+        script.call(Call::sync(LOG, libc::EIO));
         assert!(synced_after_failure(&script.records).is_empty());
         script.sync(LOG);
         assert_eq!(synced_after_failure(&script.records).len(), 1);

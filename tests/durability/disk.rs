@@ -153,6 +153,11 @@ impl Disk {
         }
     }
 
+    /// The process has ended; what it wrote is still there, as durable as before.
+    pub fn close_all(&mut self) {
+        self.open.clear();
+    }
+
     /// Takes over one record.
     pub fn replay(&mut self, record: &Record) {
         let Record { begin_ns, end_ns, call } = record;
@@ -176,7 +181,7 @@ impl Disk {
                     file.truncate(*length as usize, *end_ns);
                 }
             }
-            Call::Sync { descriptor, error: 0 } => match self.opened_mut(*descriptor) {
+            Call::Sync { descriptor, error: 0, .. } => match self.opened_mut(*descriptor) {
                 Some(Object::File(file)) => file.synced(*begin_ns),
                 Some(Object::Directory(directory)) => directory.synced(*begin_ns),
                 None => {}
@@ -238,6 +243,11 @@ impl Disk {
     /// What a process would find now.
     pub fn now(&self) -> Tree {
         self.tree(|directory| directory.states.len() - 1, |file| file.content.clone())
+    }
+
+    /// What a loss of power leaves at least.
+    pub fn durable(&self) -> Tree {
+        self.tree(|_| 0, |file| file.content[..file.synced_bytes].to_vec())
     }
 
     /// What a loss of power leaves, by one draw: in half of all files and directories exactly what is durable.
@@ -368,8 +378,8 @@ mod tests {
         let mut script = Script::default();
         script.open_directory(FILE, "/d/a");
         let written_ns = script.write(FILE, 0, b"1");
-        script.long_call(written_ns - 1, Call::Sync { descriptor: FILE, error: 0 });
-        script.call(Call::Sync { descriptor: FILE, error: libc::EIO });
+        script.long_call(written_ns - 1, Call::sync(FILE, 0));
+        script.call(Call::sync(FILE, libc::EIO));
         expect(&[("/d/a", "")], &script, &[&[("/d/a", "")], &[("/d/a", "\0")], &[("/d/a", "1")]]);
     }
 

@@ -65,6 +65,7 @@ fn acknowledged_writes_survive_kill_9_of_all_nodes() {
         }
         let ledger = workload.finish().await;
         verify(&reader, &ledger).await;
+        cluster.assert_agreement();
         assert!(ledger.acknowledged() > 10 * rounds(ROUNDS) as usize, "there was load");
         recorder.flush().expect("the history is complete");
         println!("{} acknowledged of {}", ledger.acknowledged(), ledger.asked.len());

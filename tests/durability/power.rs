@@ -12,7 +12,7 @@ use eraft::random::Draw;
 use super::acknowledged::acknowledgements;
 use super::cluster::Cluster;
 use super::cover::is_log_of_log_store;
-use super::disk::{Disk, Tree, read_tree, write_tree};
+use super::disk::{Disk, Tree, write_tree};
 use super::ledger::{Fate, Ledger};
 use super::records::{Call, Record};
 use super::workload::{Workload, read_all, report};
@@ -49,15 +49,6 @@ type Records = BTreeMap<u64, Vec<Record>>;
 
 fn recorded(cluster: &Cluster) -> Records {
     cluster.ids().into_iter().map(|id| (id, cluster.records(id))).collect()
-}
-
-/// The data directories of all nodes.
-fn trees(cluster: &Cluster) -> BTreeMap<u64, Tree> {
-    let tree = |id| {
-        let directory = cluster.directory(id);
-        (id, if directory.is_dir() { read_tree(&directory) } else { Tree::new() })
-    };
-    cluster.ids().into_iter().map(tree).collect()
 }
 
 /// A moment to lose power at: at or inside a call, inside a sync, at a change to names, at an acknowledgement, or at
@@ -98,7 +89,7 @@ fn lose_power(
 ) -> (BTreeMap<u64, Tree>, usize) {
     let (mut left, mut changed) = (BTreeMap::new(), 0);
     for (id, records) in records {
-        let mut disk = Disk::new(&cluster.directory(*id), &before[id]);
+        let mut disk = Disk::new(&cluster.disk(*id), &before[id]);
         records.iter().filter(|record| record.end_ns <= at_ns).for_each(|record| disk.replay(record));
         let (was, is) = (disk.now(), disk.after_power_loss(draw));
         let paths: BTreeSet<_> = was.keys().chain(is.keys()).collect();
@@ -109,7 +100,7 @@ fn lose_power(
 }
 
 fn restore(cluster: &Cluster, trees: &BTreeMap<u64, Tree>) {
-    trees.iter().for_each(|(id, tree)| write_tree(&cluster.directory(*id), tree));
+    trees.iter().for_each(|(id, tree)| write_tree(&cluster.disk(*id), tree));
 }
 
 /// The ledger at `at_ns`: what was acknowledged later may be there or not. What was refused is not, ever.
@@ -136,11 +127,11 @@ fn a_single_node_survives_a_loss_of_power_at_any_moment() {
 async fn survives(plan: Plan) {
     let mut site = draws("power").site("loss", plan.nodes);
     let mut cluster = Cluster::new(plan.nodes, true, &ARGUMENTS);
-    let mut disks = trees(&cluster);
+    let mut disks: BTreeMap<u64, Tree> = cluster.ids().into_iter().map(|id| (id, Tree::new())).collect();
     let (mut all, mut changed_in_all) = (Ledger::default(), 0);
     for run in 0..rounds(plan.runs) {
         let mut draw = site.next();
-        restore_if_there(&cluster, &disks);
+        restore(&cluster, &disks);
         cluster.start_all();
         let first_worker = 1 + run * WORKERS;
         let workload = Workload::start(&cluster, first_worker, WORKERS, FILLER_BYTES, None);
@@ -171,12 +162,6 @@ async fn survives(plan: Plan) {
         (disks, all) = chosen;
     }
     assert!(changed_in_all > 0, "the losses of power took something away");
-}
-
-fn restore_if_there(cluster: &Cluster, disks: &BTreeMap<u64, Tree>) {
-    if disks.values().any(|tree| !tree.is_empty()) {
-        restore(cluster, disks);
-    }
 }
 
 /// A node that only pretended to sync its logs would be found out by the test above.

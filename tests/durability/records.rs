@@ -18,13 +18,29 @@ pub struct Record {
 pub enum Call {
     Open { descriptor: i32, path: PathBuf, creates: bool, truncates: bool },
     Write { descriptor: i32, offset: u64, data: Vec<u8>, error: i32 },
-    Sync { descriptor: i32, error: i32 },
+    Sync { descriptor: i32, call: SyncCall, error: i32 },
     Rename { from: PathBuf, to: PathBuf },
     Unlink { path: PathBuf },
     Truncate { descriptor: i32, length: u64 },
     Close { descriptor: i32 },
     MakeDirectory { path: PathBuf },
     RemoveDirectory { path: PathBuf },
+}
+
+/// How a file is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncCall {
+    /// What LevelDB uses.
+    Fdatasync,
+    /// What everything else uses.
+    Fsync,
+}
+
+impl Call {
+    /// A sync of a file as LevelDB does it.
+    pub fn sync(descriptor: i32, error: i32) -> Self {
+        Call::Sync { descriptor, call: SyncCall::Fdatasync, error }
+    }
 }
 
 /// Reads the records in `file`. The process may have been killed while it wrote the last one, which is then left out:
@@ -53,7 +69,10 @@ fn parse(record: &[u8]) -> Record {
     let call = match u32_at(4) {
         1 => Call::Open { descriptor, path, creates: flags & 1 != 0, truncates: flags & 2 != 0 },
         2 => Call::Write { descriptor, offset, data: data.to_vec(), error },
-        3 => Call::Sync { descriptor, error },
+        3 => {
+            let call = if flags == 0 { SyncCall::Fsync } else { SyncCall::Fdatasync };
+            Call::Sync { descriptor, call, error }
+        }
         4 => Call::Rename { from: path, to: other },
         5 => Call::Unlink { path },
         6 => Call::Truncate { descriptor, length },
@@ -98,6 +117,6 @@ impl Script {
     }
 
     pub fn sync(&mut self, descriptor: i32) -> u64 {
-        self.call(Call::Sync { descriptor, error: 0 })
+        self.call(Call::sync(descriptor, 0))
     }
 }

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use super::records::SyncCall;
+
 /// The source.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shim/shim.c");
 
@@ -29,10 +31,10 @@ fn shared_object() -> &'static Path {
 }
 
 /// What one process is told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Orders {
-    /// The how many-th fdatasync fails.
-    pub fail_after: Option<u64>,
+    /// Which call fails, and the how many-th one.
+    pub fail: Option<(SyncCall, u64)>,
 }
 
 /// Lets `command` record what it does below `directory` into `log`. If the file [`fail_file`] of that log appears,
@@ -40,8 +42,12 @@ pub struct Orders {
 pub fn load(command: &mut Command, directory: &Path, log: &Path, orders: &Orders) {
     command.env("LD_PRELOAD", shared_object()).env("ERAFT_SHIM_DIR", directory);
     command.env("ERAFT_SHIM_LOG", log).env("ERAFT_SHIM_FAIL_FILE", fail_file(log));
-    if let Some(after) = orders.fail_after {
-        command.env("ERAFT_SHIM_FAIL_FDATASYNC_AFTER", after.to_string());
+    if let Some((call, number)) = orders.fail {
+        let name = match call {
+            SyncCall::Fdatasync => "ERAFT_SHIM_FAIL_FDATASYNC_AFTER",
+            SyncCall::Fsync => "ERAFT_SHIM_FAIL_FSYNC_AFTER",
+        };
+        command.env(name, number.to_string());
     }
 }
 

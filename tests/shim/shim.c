@@ -4,6 +4,7 @@
  *   ERAFT_SHIM_DIR=DIR                      what is below DIR is recorded (DIR itself too)
  *   ERAFT_SHIM_LOG=FILE                     records are appended to FILE, which must not be below DIR
  *   ERAFT_SHIM_FAIL_FDATASYNC_AFTER=N       the N-th fdatasync below DIR returns EIO, once; counted from 1
+ *   ERAFT_SHIM_FAIL_FSYNC_AFTER=N           the same for fsync
  *   ERAFT_SHIM_FAIL_FILE=FILE               once FILE exists: the next fdatasync below DIR of a path that contains
  *                                           FILE's text returns EIO, and FILE is removed
  *
@@ -59,8 +60,11 @@ static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *directory;
 static size_t directory_bytes;
 static const char *fail_file;
-static long fail_after;
-static long syncs;
+/* Of fdatasync and of fsync. */
+static struct countdown {
+    long fail_after;
+    long calls;
+} fdatasyncs, fsyncs;
 static int log_descriptor = -1;
 static unsigned char followed[DESCRIPTORS_MAX];
 
@@ -69,12 +73,17 @@ static void broken(const char *what) {
     _exit(SHIM_BROKEN);
 }
 
+static long number(const char *name) {
+    const char *text = getenv(name);
+    return text ? atol(text) : 0;
+}
+
 static void start(void) {
     directory = getenv("ERAFT_SHIM_DIR");
     const char *path = getenv("ERAFT_SHIM_LOG");
-    const char *after = getenv("ERAFT_SHIM_FAIL_FDATASYNC_AFTER");
     fail_file = getenv("ERAFT_SHIM_FAIL_FILE");
-    fail_after = after ? atol(after) : 0;
+    fdatasyncs.fail_after = number("ERAFT_SHIM_FAIL_FDATASYNC_AFTER");
+    fsyncs.fail_after = number("ERAFT_SHIM_FAIL_FSYNC_AFTER");
     if (!directory || !path) {
         directory = NULL;
         return;
@@ -297,11 +306,12 @@ int ftruncate(int descriptor, off_t length) { return truncate_to(descriptor, len
 
 int ftruncate64(int descriptor, off64_t length) { return truncate_to(descriptor, length); }
 
-/* Whether this fdatasync is the one to fail. */
-static int must_fail(int descriptor) {
+/* Whether this sync is the one to fail. */
+static int must_fail(long call, int descriptor) {
     char path[PATH_MAX], words[PATH_MAX];
-    if (fail_after && __sync_add_and_fetch(&syncs, 1) == fail_after) return 1;
-    if (!fail_file) return 0;
+    struct countdown *countdown = call == SYS_fdatasync ? &fdatasyncs : &fsyncs;
+    if (countdown->fail_after && __sync_add_and_fetch(&countdown->calls, 1) == countdown->fail_after) return 1;
+    if (!fail_file || call != SYS_fdatasync) return 0;
     int file = (int)syscall(SYS_openat, AT_FDCWD, fail_file, O_RDONLY | O_CLOEXEC, 0);
     if (file < 0) return 0;
     ssize_t length = syscall(SYS_read, file, words, sizeof words - 1);
@@ -312,15 +322,16 @@ static int must_fail(int descriptor) {
     return length > 0 && strstr(path, words) && syscall(SYS_unlinkat, AT_FDCWD, fail_file, 0) == 0;
 }
 
-static int sync_with(long number, int descriptor) {
-    if (!is_followed(descriptor)) return (int)syscall(number, descriptor);
+static int sync_with(long call, int descriptor) {
+    if (!is_followed(descriptor)) return (int)syscall(call, descriptor);
     struct record record = {.kind = SYNC, .begin_ns = now_ns(), .descriptor = descriptor};
+    record.flags = call == SYS_fdatasync;
     int result;
-    if (number == SYS_fdatasync && must_fail(descriptor)) {
+    if (must_fail(call, descriptor)) {
         errno = EIO;
         result = -1;
     } else {
-        result = (int)syscall(number, descriptor);
+        result = (int)syscall(call, descriptor);
     }
     record.end_ns = now_ns();
     record.error = result == 0 ? 0 : errno;

@@ -15,12 +15,18 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), StorageError> {
         .map_err(|error| from_io("syncing", path, &error))
 }
 
-/// Makes `path` and what is missing above it, each synced into its parent.
+/// Makes `path` and what is missing above it, each synced into its parent before the next one is made.
+///
+/// The first one that is there is synced too: the process that made it may have ended before it was.
 pub(super) fn create_directories(path: &Path) -> Result<(), StorageError> {
-    if path.is_dir() {
-        return Ok(());
-    }
     let parent = parent_of(path);
+    if path.is_dir() {
+        return match File::open(&parent).and_then(|directory| directory.sync_all()) {
+            // Not ours, then: whoever makes a name in a directory must be able to sync it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced.map_err(|error| from_io("syncing", &parent, &error)),
+        };
+    }
     create_directories(&parent)?;
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

@@ -135,6 +135,7 @@ struct Directory {
 impl Directory {
     fn open(path: &Path) -> Result<Self, StorageError> {
         let stores = path.join(STORES_DIRECTORY);
+        // Syncs the data directory as well, in which the small files are.
         create_directories(&stores)?;
         let directory = Self {
             path: path.to_path_buf(),
