@@ -23,6 +23,8 @@ test: setup ## all tests of both worlds, and a bounded fuzz with determinism che
 fuzz: ## the swarm campaign, bounded
 	cargo sim fuzz scenarios/swarm/kv.toml --seeds $(FUZZ_SEEDS) --check-determinism 20
 	cargo sim core --seconds 20
+	@scripts/same-digests 0..20
+	@scripts/no-mutants
 
 lint: setup ## formatting, clippy in both builds, documentation, dependencies
 	@scripts/timed "fmt" $(MAKE) --no-print-directory fmt

@@ -101,7 +101,7 @@ catalogue! {
     DiskReplyBeforeSync = "disk"."reply_before_sync", caught by "raft.ack_durable" at [Simulation],
         "The driver sends the replies of a write while it is still under way.",
         seen in "robustmq/robustmq#2039, deventlab/d-engine#447";
-    DiskStateAndIndexInTwoBatches = "disk"."state_and_index_in_two_batches", caught by "kv.replicas_equal" at
+    DiskStateAndIndexInTwoBatches = "disk"."state_and_index_in_two_batches", caught by "raft.state_machine_safety" at
         [Simulation],
         "The applied index is written in a batch of its own, before the keys; a crash between them loses applied entries.",
         seen in "etcd-io/etcd#13766; eRaft keeps no applied index at all";

@@ -166,8 +166,9 @@ async fn check_identity(volume: &dyn Volume, identity: &Identity) -> Result<(), 
 
 #[cfg(not(madsim))]
 type Listener = tokio::net::TcpListener;
+/// The simulator's server binds by itself.
 #[cfg(madsim)]
-type Listener = ();
+struct Listener;
 
 #[cfg(not(madsim))]
 async fn listen(address: SocketAddr) -> Result<Listener, NodeError> {
@@ -176,7 +177,7 @@ async fn listen(address: SocketAddr) -> Result<Listener, NodeError> {
 
 #[cfg(madsim)]
 async fn listen(_: SocketAddr) -> Result<Listener, NodeError> {
-    Ok(())
+    Ok(Listener)
 }
 
 #[cfg(not(madsim))]
@@ -195,7 +196,7 @@ async fn serve(
 #[cfg(madsim)]
 async fn serve(
     router: tonic::transport::server::Router,
-    (): Listener,
+    Listener: Listener,
     address: SocketAddr,
     stopped: impl Future<Output = ()> + Send,
 ) {

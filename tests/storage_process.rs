@@ -73,7 +73,7 @@ async fn a_killed_process_keeps_what_it_completed() {
         let mut done = lines.by_ref().filter_map(number).nth(completed_min - 1);
         let refused =
             LevelDbVolume::open(directory.path()).err().expect("another process uses it").to_string();
-        assert!(refused.contains("is another eraft process using it?"), "{refused}");
+        assert!(refused.contains("in use by another process"), "{refused}");
         child.kill().expect("the child is killed");
         done = lines.filter_map(number).last().or(done);
         child.wait().expect("the child is gone");

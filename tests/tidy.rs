@@ -32,6 +32,11 @@ fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
+fn is_test_only(file: &str) -> bool {
+    let is_script_runner = file == "src/raft/script.rs" || file.starts_with("src/raft/script/");
+    file.ends_with("_tests.rs") || file.ends_with("/tests.rs") || file.contains("/tests/") || is_script_runner
+}
+
 /// The product code below `directory`: no comments, no test modules, no test files.
 fn code_below(directory: &str) -> Vec<Line> {
     let mut files = Vec::new();
@@ -39,7 +44,7 @@ fn code_below(directory: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     for path in files {
         let file = path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
-        if file.ends_with("_tests.rs") || file.ends_with("/tests.rs") || file.contains("/tests/") {
+        if is_test_only(&file) {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));

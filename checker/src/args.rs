@@ -1,17 +1,22 @@
 //! The command line.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use eraft_checker::check::STEPS_MAX_DEFAULT;
+use eraft_checker::generate::Shape;
 use eraft_checker::{Format, ModelKind, Options};
 
 const EXAMPLES: &str = "\
 Examples:
   eraft-check history.jsonl                    one history, which names its model
+  eraft-check history.edn --html why.html      Jepsen's, with a picture of the reason
   eraft-check -o json runs/*.jsonl             a line of JSON for each
   eraft-check --model register - < log.jsonl   standard input, without a header
+  eraft-check --minimize core.jsonl etcd.log   the violation alone, as a small history
+  eraft-check generate --operations 100000 > random.jsonl
   eraft-check --timeout 5s --memory 512MiB big.jsonl
 
 Exit codes:
@@ -24,7 +29,12 @@ Exit codes:
 /// Says whether recorded histories are linearizable.
 #[derive(Debug, Parser)]
 #[command(name = "eraft-check", version, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    /// What to do instead of checking.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// The files; - is standard input.
     #[arg(value_name = "HISTORY", required = true)]
     pub histories: Vec<String>,
@@ -49,9 +59,114 @@ pub struct Args {
     #[arg(long, env = "ERAFT_STEPS", value_name = "N", default_value_t = STEPS_MAX_DEFAULT)]
     pub steps: u64,
 
+    /// Draws the history into this file: one page of HTML, for any browser. For one HISTORY only.
+    #[arg(long, env = "ERAFT_HTML", value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Threads; 0 is one for each processor. The verdicts do not depend on it.
+    #[arg(long, env = "ERAFT_JOBS", value_name = "N", default_value_t = 0)]
+    pub jobs: usize,
+
+    /// Only the verdict: end at the first violation and tell nothing about it.
+    #[arg(long, env = "ERAFT_VERDICT_ONLY")]
+    pub verdict_only: bool,
+
+    /// Write the violation, made as small as can be, as a history of its own. For one HISTORY only.
+    #[arg(long, value_name = "FILE")]
+    pub minimize: Option<PathBuf>,
+
+    /// Write the order that explains a linearizable history. For one HISTORY only.
+    #[arg(long, value_name = "FILE")]
+    pub witness: Option<PathBuf>,
+
+    /// Instead of checking, verify a file that --witness wrote; takes time linear in the history.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["witness", "minimize"])]
+    pub verify: Option<PathBuf>,
+
     /// How to print the verdicts; a table on a terminal, plain otherwise.
     #[arg(short, long = "output", env = "ERAFT_OUTPUT", value_name = "FORM")]
     output: Option<Output>,
+}
+
+/// Other things to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Write a random history to standard output: of a register, or of a store if --keys is not 0.
+    Generate(Generate),
+}
+
+/// What the history is like; the same options always give the same history.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Generate {
+    /// Operations.
+    #[arg(long, default_value_t = 1_000, value_parser = parse_count)]
+    operations: usize,
+
+    /// Clients that ask at the same time.
+    #[arg(long, default_value_t = 5)]
+    clients: u64,
+
+    /// Keys; 0 for a register.
+    #[arg(long, default_value_t = 10)]
+    keys: u64,
+
+    /// Different values to write; 0 makes each unique.
+    #[arg(long, default_value_t = 0)]
+    values: u64,
+
+    /// Percent of the operations that read.
+    #[arg(long, default_value_t = 50)]
+    reads: u64,
+
+    /// Percent that append.
+    #[arg(long, default_value_t = 0)]
+    appends: u64,
+
+    /// Percent that compare and set.
+    #[arg(long, default_value_t = 0)]
+    cas: u64,
+
+    /// Of a thousand operations, so many get no answer.
+    #[arg(long, default_value_t = 0)]
+    unknown: u64,
+
+    /// Give a read near the end an old answer.
+    #[arg(long)]
+    stale: bool,
+
+    /// Tell the order in which the operations took effect, as "index".
+    #[arg(long)]
+    index: bool,
+
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+impl Generate {
+    /// The shape of the history.
+    pub fn shape(&self) -> Shape {
+        Shape {
+            operations: self.operations,
+            clients: self.clients,
+            keys: self.keys,
+            values: self.values,
+            reads: self.reads,
+            appends: self.appends,
+            cas: self.cas,
+            unknown_permille: self.unknown,
+            stale: self.stale,
+            index: self.index,
+        }
+    }
+}
+
+/// Operations that a generated history may have: they are all in memory.
+const GENERATED_OPERATIONS_MAX: usize = 100_000_000;
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    let count = text.replace('_', "").parse().ok().filter(|count| *count <= GENERATED_OPERATIONS_MAX);
+    count.ok_or_else(|| format!("expected a number up to {GENERATED_OPERATIONS_MAX}"))
 }
 
 /// How verdicts are printed.
@@ -68,7 +183,15 @@ pub enum Output {
 impl Args {
     /// What a check may cost.
     pub fn options(&self) -> Options {
-        Options { steps_max: self.steps, memory_bytes_max: self.memory, timeout: Some(self.timeout) }
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        Options {
+            steps_max: self.steps,
+            memory_bytes_max: self.memory,
+            timeout: Some(self.timeout),
+            verdict_only: self.verdict_only,
+            confirm: cfg!(debug_assertions),
+            jobs: if self.jobs == 0 { processors() } else { self.jobs },
+        }
     }
 
     /// How to print.

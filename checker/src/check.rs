@@ -1,16 +1,20 @@
 //! Checks a history: splits it into partitions, decides each, and tells what was found.
 //!
-//! Invariant: every partition is decided, whatever was found in others, so that the report does not depend on their
-//! order. Of several violations the report tells the one whose answer came first.
+//! Invariant: every partition is decided, whatever was found in others, and the answers are put together in the order of
+//! the keys, so that the report does not depend on the order or the threads in which they were decided. Of several
+//! violations the report tells the one whose answer came first.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
 use crate::engine::budget::Budget;
-use crate::engine::{Answer, OperationOf, Violation, decide};
+use crate::engine::{Answer, OperationOf, decide, explain};
+use crate::evidence::{self, Found};
 use crate::history::History;
 use crate::model::Model;
-use crate::report::{Evidence, Report, Role, Verdict};
+use crate::report::{Report, Verdict};
 
 /// The steps that a partition may take unless the caller says otherwise: some ten seconds.
 pub const STEPS_MAX_DEFAULT: u64 = 20_000_000;
@@ -18,55 +22,112 @@ pub const STEPS_MAX_DEFAULT: u64 = 20_000_000;
 /// The memory that the search may use unless the caller says otherwise.
 pub const MEMORY_BYTES_MAX_DEFAULT: usize = 1 << 30;
 
-/// Concurrent operations in the evidence; more do not help anybody.
-const CONCURRENT_MAX: usize = 16;
+/// Fewer operations than this are not worth a second thread.
+const OPERATIONS_PARALLEL_MIN: usize = 2_000;
 
 /// What a check may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Steps of the search in each partition. Deterministic.
     pub steps_max: u64,
-    /// Memory of the search, estimated. Deterministic.
+    /// Memory of the search in each partition, estimated. Deterministic.
     pub memory_bytes_max: usize,
     /// Time for the whole history. Not deterministic, so a simulator leaves it out.
     pub timeout: Option<Duration>,
+    /// Whether the verdict is all that is asked for: then the check ends at the first violation that it meets, and tells
+    /// nothing about it.
+    pub verdict_only: bool,
+    /// Whether a violation is searched again without the model's hints, within reason, so that a wrong hint shows itself.
+    pub confirm: bool,
+    /// Threads that decide partitions; 1 starts none. The report does not depend on it.
+    pub jobs: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { steps_max: STEPS_MAX_DEFAULT, memory_bytes_max: MEMORY_BYTES_MAX_DEFAULT, timeout: None }
+        Options {
+            steps_max: STEPS_MAX_DEFAULT,
+            memory_bytes_max: MEMORY_BYTES_MAX_DEFAULT,
+            timeout: None,
+            verdict_only: false,
+            confirm: cfg!(debug_assertions),
+            jobs: 1,
+        }
     }
+}
+
+/// A partition that was decided.
+struct Decided<'a, M: Model> {
+    answer: Answer<'a, M>,
+    steps: u64,
 }
 
 /// Says whether `history` is linearizable with respect to `model`.
 pub fn check<M: Model>(model: &M, history: &History<M::Op, M::Ret>, options: &Options) -> Report {
-    let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let partitions = partition(model, history);
     let mut report = empty_report(history, partitions.len());
-    let mut first_violation: Option<usize> = None;
-    for (key, operations) in &partitions {
-        let mut budget = Budget::new(options.steps_max, options.memory_bytes_max, deadline);
-        let answer = decide(model, operations, &mut budget);
-        report.steps += budget.steps;
-        let name = key.as_ref().map_or_else(|| "the whole history".to_owned(), |key| model.describe_key(key));
-        match answer {
-            Answer::Linearizable(_) => {}
-            Answer::Undecided(reason) if report.verdict == Verdict::Linearizable => {
-                report.verdict = Verdict::Undecided;
-                report.reason = Some(format!("{name} is undecided: {reason}"));
-                report.partition = Some(name);
-            }
-            Answer::Undecided(_) => {}
-            Answer::Violation(violation) => {
-                let at = violation.operation.returned().map_or(usize::MAX, |returned| returned.event);
-                if first_violation.is_none_or(|first| at < first) {
-                    first_violation = Some(at);
-                    tell(&mut report, model, name, &violation);
-                }
-            }
+    let decided = decide_all(model, &partitions, options, false);
+    report.steps = decided.iter().map(|decided| decided.steps).sum();
+    let name = |number: usize| {
+        let key = partitions[number].0.as_ref();
+        key.map_or_else(|| "the whole history".to_owned(), |key| model.describe_key(key))
+    };
+    for (number, decided) in decided.iter().enumerate() {
+        if let Answer::Undecided(reason) = &decided.answer {
+            report.verdict = Verdict::Undecided;
+            report.reason = Some(format!("{} is undecided: {reason}", name(number)));
+            report.partition = Some(name(number));
+            break;
         }
     }
+    if options.verdict_only && decided.iter().any(|decided| decided.answer.is_violation()) {
+        (report.reason, report.partition, report.verdict) = (None, None, Verdict::Violation);
+    } else if let Some((number, found)) = first_violation(model, &partitions, decided) {
+        evidence::tell(&mut report, model, name(number), &found);
+    }
     report
+}
+
+/// The violation that a report would tell, with the operations of its partition.
+pub(crate) fn find_violation<'a, M: Model>(
+    model: &'a M,
+    history: &'a History<M::Op, M::Ret>,
+    options: &Options,
+) -> Option<(Vec<&'a OperationOf<M>>, Found<'a, M>)> {
+    let mut partitions = partition(model, history);
+    let decided = decide_all(model, &partitions, options, false);
+    let (number, found) = first_violation(model, &partitions, decided)?;
+    Some((std::mem::take(&mut partitions[number].1), found))
+}
+
+/// Of all violations the one whose answer came first.
+fn first_violation<'a, M: Model>(
+    model: &'a M,
+    partitions: &[Partition<'a, M>],
+    decided: Vec<Decided<'a, M>>,
+) -> Option<(usize, Found<'a, M>)> {
+    let mut first = usize::MAX;
+    let mut found = None;
+    let mut proofs = Vec::new();
+    for (number, decided) in decided.into_iter().enumerate() {
+        match decided.answer {
+            Answer::Violation(violation) => {
+                let event = violation.operation.returned().map_or(usize::MAX - 1, |returned| returned.event);
+                if event < first {
+                    (first, found) = (event, Some((number, Found::Violation(violation))));
+                }
+            }
+            Answer::Contradiction(proof) => proofs.push((number, proof)),
+            Answer::Linearizable(_) | Answer::Undecided(_) => {}
+        }
+    }
+    // A contradiction is looked at only if there is one before the first that is known so far.
+    for (number, proof) in proofs {
+        if let Some(contradiction) = explain(model, &partitions[number].1, proof, first) {
+            (first, found) = (contradiction.event, Some((number, Found::Contradiction(contradiction))));
+        }
+    }
+    found
 }
 
 /// An order of the operations of each partition that explains every answer; `None` unless the history is linearizable
@@ -76,36 +137,87 @@ pub fn linearize<M: Model>(
     history: &History<M::Op, M::Ret>,
     options: &Options,
 ) -> Option<Vec<Vec<usize>>> {
-    let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let numbers: BTreeMap<usize, usize> = history
-        .operations
-        .iter()
-        .enumerate()
-        .map(|(number, operation)| (operation.invoked.event, number))
-        .collect();
-    let order = |operations: &Vec<&OperationOf<M>>| {
-        let mut budget = Budget::new(options.steps_max, options.memory_bytes_max, deadline);
-        match decide(model, operations, &mut budget) {
-            Answer::Linearizable(order) => {
-                Some(order.iter().map(|operation| numbers[&operation.invoked.event]).collect())
-            }
-            Answer::Violation(_) | Answer::Undecided(_) => None,
-        }
+    let partitions = partition(model, history);
+    let place_of = |event: usize| {
+        history.operations.binary_search_by_key(&event, |operation| operation.invoked.event).ok()
     };
-    partition(model, history).values().map(order).collect()
+    let orders = partitions.iter().zip(decide_all(model, &partitions, options, true));
+    let order = |((_, operations), decided): (&Partition<'_, M>, Decided<'_, M>)| match decided.answer {
+        Answer::Linearizable(order) => {
+            order.iter().map(|place| place_of(operations[*place as usize].invoked.event)).collect()
+        }
+        _ => None,
+    };
+    orders.map(order).collect()
 }
 
-type Partitions<'a, M> = BTreeMap<Option<<M as Model>::Key>, Vec<&'a OperationOf<M>>>;
+/// Decides all partitions; the answers are in the order of the partitions, whoever found them.
+fn decide_all<'a, M: Model>(
+    model: &'a M,
+    partitions: &[Partition<'a, M>],
+    options: &Options,
+    keep_orders: bool,
+) -> Vec<Decided<'a, M>> {
+    let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let decide_one = |(_, operations): &Partition<'a, M>| {
+        let mut budget = Budget::new(options.steps_max, options.memory_bytes_max, deadline);
+        budget.confirm = options.confirm;
+        let answer = match decide(model, operations, &mut budget) {
+            Answer::Linearizable(_) if !keep_orders => Answer::Linearizable(Vec::new()),
+            answer => answer,
+        };
+        Decided { answer, steps: budget.steps }
+    };
+    let operations: usize = partitions.iter().map(|(_, operations)| operations.len()).sum();
+    let pool = || rayon::ThreadPoolBuilder::new().num_threads(options.jobs).build().ok();
+    let worth_it = options.jobs > 1 && partitions.len() > 1 && operations >= OPERATIONS_PARALLEL_MIN;
+    match worth_it.then(pool).flatten() {
+        // A machine that refuses threads is no reason to refuse an answer.
+        None => {
+            let mut decided = Vec::with_capacity(partitions.len());
+            for partition in partitions {
+                decided.push(decide_one(partition));
+                if options.verdict_only && decided.last().is_some_and(|last| last.answer.is_violation()) {
+                    break;
+                }
+            }
+            decided
+        }
+        Some(pool) => {
+            let mut longest_first: Vec<usize> = (0..partitions.len()).collect();
+            longest_first.sort_by_key(|number| std::cmp::Reverse(partitions[*number].1.len()));
+            let mut decided: Vec<(usize, Decided<'a, M>)> = pool.install(|| {
+                let numbers = longest_first.into_par_iter().with_max_len(1);
+                numbers.map(|number| (number, decide_one(&partitions[number]))).collect()
+            });
+            decided.sort_by_key(|(number, _)| *number);
+            decided.into_iter().map(|(_, decided)| decided).collect()
+        }
+    }
+}
 
-fn partition<'a, M: Model>(model: &M, history: &'a History<M::Op, M::Ret>) -> Partitions<'a, M> {
-    let mut partitions = Partitions::<M>::new();
+pub(crate) type Partition<'a, M> = (Option<<M as Model>::Key>, Vec<&'a OperationOf<M>>);
+
+/// The parts of a history in the order of their keys.
+pub(crate) fn partition<'a, M: Model>(
+    model: &M,
+    history: &'a History<M::Op, M::Ret>,
+) -> Vec<Partition<'a, M>> {
+    let mut numbers: FxHashMap<Option<M::Key>, usize> = FxHashMap::default();
+    let mut parts: Vec<Vec<&'a OperationOf<M>>> = Vec::new();
     for operation in &history.operations {
-        partitions.entry(model.key(&operation.op)).or_default().push(operation);
+        let number = *numbers.entry(model.key(&operation.op)).or_insert_with(|| {
+            parts.push(Vec::new());
+            parts.len() - 1
+        });
+        parts[number].push(operation);
     }
-    if partitions.len() > 1 && partitions.contains_key(&None) {
-        return BTreeMap::from([(None, history.operations.iter().collect())]);
+    if numbers.len() > 1 && numbers.contains_key(&None) {
+        return vec![(None, history.operations.iter().collect())];
     }
-    partitions
+    let mut keys: Vec<(Option<M::Key>, usize)> = numbers.into_iter().collect();
+    keys.sort_unstable();
+    keys.into_iter().map(|(key, number)| (key, std::mem::take(&mut parts[number]))).collect()
 }
 
 fn empty_report<O, R>(history: &History<O, R>, partitions: usize) -> Report {
@@ -122,54 +234,4 @@ fn empty_report<O, R>(history: &History<O, R>, partitions: usize) -> Report {
         core: Vec::new(),
         reason: None,
     }
-}
-
-fn tell<M: Model>(report: &mut Report, model: &M, name: String, violation: &Violation<'_, M>) {
-    let evidence = |role: Role, operation: &OperationOf<M>| Evidence {
-        role,
-        process: operation.process,
-        operation: model.describe(&operation.op, operation.ret()),
-        invoked_line: operation.invoked.line,
-        returned_line: operation.returned().map(|returned| returned.line),
-    };
-    let mut core = vec![evidence(Role::Unplaceable, violation.operation)];
-    for operation in violation.dead_ends.iter().filter_map(|end| end.made_by) {
-        let evidence = evidence(Role::Before, operation);
-        if !core.contains(&evidence) {
-            core.push(evidence);
-        }
-    }
-    // An operation that returned must be accounted for, one of unknown outcome need not: those come last.
-    let mut concurrent = violation.concurrent.clone();
-    concurrent.retain(|operation| !violation.dead_ends.iter().any(|end| end.made_by == Some(operation)));
-    concurrent.sort_by_key(|operation| (operation.ret().is_none(), operation.invoked.event));
-    core.extend(
-        concurrent.iter().take(CONCURRENT_MAX).map(|operation| evidence(Role::Concurrent, operation)),
-    );
-    report.verdict = Verdict::Violation;
-    report.states = violation.dead_ends.iter().map(|end| model.describe_state(&end.state)).collect();
-    report.reason = Some(reason(&name, violation, &core[0], &report.states));
-    report.prefix = Some(violation.prefix);
-    report.partition = Some(name);
-    report.core = core;
-}
-
-fn reason<M: Model>(
-    name: &str,
-    violation: &Violation<'_, M>,
-    unplaceable: &Evidence,
-    states: &[String],
-) -> String {
-    let Evidence { process, operation, invoked_line, returned_line, .. } = unplaceable;
-    let lines = match returned_line {
-        Some(returned) if *returned > 0 => format!(" (lines {invoked_line}-{returned})"),
-        _ => String::new(),
-    };
-    let more = if violation.more { ", …" } else { "" };
-    format!(
-        "{name}: the first {} operations to return can be ordered, but then process {process} has {operation}{lines}, \
-         which no state explains that is possible by then, such as {}{more}",
-        violation.prefix,
-        states.join(", "),
-    )
 }

@@ -51,7 +51,15 @@
 //! # How it works
 //!
 //! The history is split by [`Model::key`]; parts that do not touch each other's state can be ordered one by one, and
-//! their orders merged by time. For each part the search walks over the events and keeps a set of *configurations*: a
+//! their orders merged by time.
+//!
+//! Most parts need no search. If the answers carry the log index at which each operation took effect, that order is replayed,
+//! and if it explains everything, that is proof. If every operation writes, appends to, or reads the whole content, and the
+//! contents tell them apart ([`Model::reveal`]), then each read says which write it descends from and which appends came
+//! between; all operations of one content must be together, and whether these groups can be put in an order is decided by
+//! sorting them. Then a violation is told by two to six operations that contradict each other.
+//!
+//! For any other part the search walks over the events and keeps a set of *configurations*: a
 //! state, and which of the open operations have been *placed* (have had their instant). At an invocation the operation
 //! becomes open. At a return, every configuration in which the operation is not placed is extended by all sequences of
 //! open operations that end with it; those that cannot be extended are dropped, and if none is left the history is not
@@ -82,26 +90,38 @@
 //! - **Focus.** [`Model::focus`] merges states that no operation of the part can ever tell apart. For the store these are
 //!   the values that are not a prefix of anything that is read or compared with; see [`models::kv`].
 //!
+//! [`minimize`] makes a violation small; [`verify`] checks the order that [`linearize`] gives, in linear time.
+//!
 //! No answer depends on these arguments alone. "Linearizable" is told only after an order of the operations has been
 //! replayed from scratch against the model; the tests compare both verdicts with brute force and with another checker, on
 //! thousands of random histories. A search that costs more than [`Options`] allow is *undecided*, never a verdict.
 
 pub mod check;
 mod engine;
+mod evidence;
+pub mod generate;
 pub mod history;
+mod minimize;
 pub mod model;
 pub mod models;
+mod picture;
 mod read;
 pub mod report;
 pub mod value;
+mod verify;
+mod witness;
 
 pub use check::{Options, check, linearize};
 pub use history::{History, HistoryBuilder, Operation, Outcome};
-pub use model::{Class, Model};
+pub use minimize::minimize;
+pub use model::{Class, Content, Model, Reveal};
 pub use models::ModelKind;
+pub use picture::picture;
 pub use read::event::{Event, EventType, FieldError, Wire};
 pub use read::jsonl::write_jsonl;
 pub use read::lines::Malformed;
 pub use read::{AnyHistory, Format, check_jsonl, read_history};
 pub use report::{Evidence, Report, Role, Verdict};
 pub use value::Value;
+pub use verify::{Flaw, verify};
+pub use witness::WITNESS_FORMAT;

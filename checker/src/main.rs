@@ -7,15 +7,16 @@ mod args;
 mod output;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use eraft_checker::{Report, Verdict, read_history};
+use eraft_checker::{AnyHistory, Report, Verdict, read_history};
 
-use crate::args::Args;
+use crate::args::{Args, Command, Generate};
 use crate::output::{Checked, print};
 
 /// The exit codes, which the other commands of the project share.
@@ -39,14 +40,31 @@ fn main() -> ExitCode {
 /// Checks every file. A violation is certain whatever else went wrong, so it decides the exit code; then come files that
 /// cannot be read, then histories that stay undecided.
 fn run(args: &Args) -> u8 {
+    if let Some(Command::Generate(generate)) = &args.command {
+        return write_random(generate);
+    }
+    let single = [&args.html, &args.minimize, &args.witness, &args.verify];
+    if args.histories.len() > 1 && single.iter().any(|file| file.is_some()) {
+        eprintln!("eraft-check: --html, --minimize, --witness and --verify take one history");
+        return exit::MALFORMED;
+    }
+    if let Some(witness) = &args.verify {
+        return verify(&args.histories[0], witness, args);
+    }
     let mut checked = Vec::new();
     let mut codes = Vec::new();
     for file in &args.histories {
         let start = Instant::now();
         match check_file(file, args) {
-            Ok(report) => {
+            Ok((history, report)) => {
+                let seconds = start.elapsed().as_secs_f64();
                 codes.push(code_of(report.verdict));
-                checked.push(Checked { file: file.clone(), report, seconds: start.elapsed().as_secs_f64() });
+                // Without them there is a verdict all the same.
+                if let Err(message) = write_extras(&history, &report, file, args) {
+                    eprintln!("eraft-check: {message}");
+                    codes.push(exit::MALFORMED);
+                }
+                checked.push(Checked { file: file.clone(), report, seconds });
             }
             Err(message) => {
                 eprintln!("eraft-check: {message}");
@@ -67,7 +85,29 @@ fn run(args: &Args) -> u8 {
     worst.into_iter().find(|code| codes.contains(code)).unwrap_or(exit::LINEARIZABLE)
 }
 
-fn check_file(file: &str, args: &Args) -> Result<Report, String> {
+fn check_file(file: &str, args: &Args) -> Result<(AnyHistory, Report), String> {
+    let history = read_file(file, args)?;
+    let report = history.check(&args.options());
+    Ok((history, report))
+}
+
+/// Writes what else was asked for: the violation alone, the order that explains, the picture.
+fn write_extras(history: &AnyHistory, report: &Report, file: &str, args: &Args) -> Result<(), String> {
+    if let Some(target) = args.minimize.as_ref().filter(|_| report.verdict == Verdict::Violation) {
+        let small = history.minimize(&args.options());
+        write_file(target, |out| small.as_ref().map_or(Ok(()), |small| small.write(out)))?;
+    }
+    if let Some(target) = args.witness.as_ref().filter(|_| report.verdict == Verdict::Linearizable) {
+        write_file(target, |out| history.write_witness(&args.options(), out).map(|_| ()))?;
+    }
+    if let Some(target) = &args.html {
+        let page = history.picture(report, file, &args.options());
+        write_file(target, |out| out.write_all(page.as_bytes()))?;
+    }
+    Ok(())
+}
+
+fn read_file(file: &str, args: &Args) -> Result<AnyHistory, String> {
     let reader: Box<dyn BufRead> = match file {
         "-" => Box::new(io::stdin().lock()),
         _ => {
@@ -76,8 +116,52 @@ fn check_file(file: &str, args: &Args) -> Result<Report, String> {
         }
     };
     let history = read_history(reader, args.format, args.model);
-    let history = history.map_err(|malformed| format!("{file}:{malformed}"))?;
-    Ok(history.check(&args.options()))
+    history.map_err(|malformed| format!("{file}:{malformed}"))
+}
+
+fn write_file(
+    target: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), String> {
+    let written = File::create(target).map(BufWriter::new).and_then(|mut out| {
+        write(&mut out)?;
+        out.flush()
+    });
+    written.map_err(|error| format!("{}: cannot be written: {error}", target.display()))
+}
+
+/// Verifies a witness: it proves the history linearizable, or it proves nothing.
+fn verify(file: &str, witness: &Path, args: &Args) -> u8 {
+    let shown = witness.display();
+    let verified = read_file(file, args).and_then(|history| {
+        let reader = File::open(witness).map_err(|error| format!("{shown}: cannot be opened: {error}"))?;
+        history.verify_witness(BufReader::new(reader)).map_err(|flaw| format!("{shown}: {flaw}"))
+    });
+    match verified {
+        Ok(()) => {
+            println!("{file}: linearizable, as {shown} proves");
+            exit::LINEARIZABLE
+        }
+        Err(message) => {
+            eprintln!("eraft-check: {message}");
+            exit::MALFORMED
+        }
+    }
+}
+
+/// Writes a random history to standard output.
+fn write_random(generate: &Generate) -> u8 {
+    let history = eraft_checker::generate::generate(&generate.shape(), generate.seed);
+    let mut out = BufWriter::new(io::stdout().lock());
+    match history.write(&mut out).and_then(|()| out.flush()) {
+        Ok(()) => exit::LINEARIZABLE,
+        // Whoever read our output has enough of it.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::LINEARIZABLE,
+        Err(error) => {
+            eprintln!("eraft-check: cannot write the history: {error}");
+            exit::INTERNAL
+        }
+    }
 }
 
 fn code_of(verdict: Verdict) -> u8 {

@@ -5,11 +5,15 @@
 //! - operations with different keys do not touch each other's state (that is what makes partitions sound);
 //! - `focus` changes nothing that an operation of its partition can see.
 //!
-//! [`Model::class`] is a hint only: the search tests it on every step that it takes, and starts again without any hint
-//! when it catches a wrong one. Debug builds also search every violation again without hints, within reason.
+//! [`Model::class`], [`Model::reveal`] and [`Model::initial`] are hints only: the search tests the classes on every step
+//! that it takes, and starts again without any hint when it catches a wrong one. An order that was found with the help of
+//! what is revealed is replayed against `step`. Debug builds also search every violation again without hints, within
+//! reason.
 
 use std::fmt::Debug;
 use std::hash::Hash;
+
+use crate::value::Value;
 
 /// What the search may assume of an operation with a given result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +26,51 @@ pub enum Class {
     General,
 }
 
+/// The whole content of a partition, as an operation shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Content<'a> {
+    /// There is nothing: a missing key, `nil`.
+    Absent,
+    /// A number.
+    Number(u64),
+    /// Bytes, to which bytes can be appended.
+    Bytes(&'a [u8]),
+    /// A list, to which elements can be appended.
+    List(&'a [Value]),
+}
+
+/// What an operation and its answer say about the content of the partition. The fast paths live on it: a partition whose
+/// operations all write, append to, or read the whole content need not be searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reveal<'a> {
+    /// Nothing that helps. Always a correct answer.
+    Nothing,
+    /// It is legal everywhere and leaves this content.
+    Writes(Content<'a>),
+    /// It is legal everywhere and appends this to the content: bytes to bytes, an element to a list. An absent content
+    /// becomes these bytes.
+    Appends(&'a [u8]),
+    /// It is legal where the content is this, only there, and changes nothing.
+    Reads(Content<'a>),
+    /// It leaves `new` where the content is `expected`, and changes nothing elsewhere. Its answer may say which.
+    Swaps {
+        /// What it compares with.
+        expected: Content<'a>,
+        /// What it writes.
+        new: Content<'a>,
+    },
+}
+
 /// A sequential specification.
-pub trait Model: Clone {
+pub trait Model: Clone + Send + Sync {
     /// The state of one partition.
-    type State: Clone + Eq + Hash + Debug;
+    type State: Clone + Eq + Hash + Debug + Send + Sync;
     /// What was asked.
-    type Op: Clone + Eq + Hash + Debug;
+    type Op: Clone + Eq + Hash + Debug + Send + Sync;
     /// What was answered.
-    type Ret: Clone + Eq + Hash + Debug;
+    type Ret: Clone + Eq + Hash + Debug + Send + Sync;
     /// The name of a partition.
-    type Key: Clone + Ord + Debug;
+    type Key: Clone + Ord + Hash + Debug + Send + Sync;
 
     /// The state before the first operation.
     fn init(&self) -> Self::State;
@@ -49,6 +88,16 @@ pub trait Model: Clone {
     /// A hint: what kind of operation this is.
     fn class(&self, _op: &Self::Op, _ret: Option<&Self::Ret>) -> Class {
         Class::General
+    }
+
+    /// A hint: what this operation shows of the content of its partition.
+    fn reveal<'a>(&self, _op: &'a Self::Op, _ret: Option<&'a Self::Ret>) -> Reveal<'a> {
+        Reveal::Nothing
+    }
+
+    /// A hint: the content of every partition at first. `None`: unknown, so nothing that is revealed is of use.
+    fn initial(&self) -> Option<Content<'_>> {
+        None
     }
 
     /// A model of one partition that may represent states which none of the partition's operations can tell apart, now or

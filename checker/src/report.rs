@@ -33,6 +33,8 @@ impl fmt::Display for Verdict {
 pub enum Role {
     /// No state explains its answer.
     Unplaceable,
+    /// Together with the others it leaves no order.
+    Conflict,
     /// It made a state that does not explain the answer.
     Before,
     /// It was open at the time: every order of these was tried, with the answers that came later.
@@ -43,6 +45,7 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Role::Unplaceable => "unplaceable",
+            Role::Conflict => "conflict",
             Role::Before => "before",
             Role::Concurrent => "concurrent",
         })
@@ -96,7 +99,7 @@ pub struct Report {
     pub partition: Option<String>,
     /// For a violation: so many operations of the partition returned before the first answer that nothing explains. Up to
     /// there the partition is linearizable. It may be so a little longer, if what contradicts that answer is the answer of
-    /// a concurrent operation that returned later.
+    /// a concurrent operation that returned later. Absent if that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<usize>,
     /// For a violation: the states that explain everything before that answer.

@@ -48,7 +48,7 @@ impl Files {
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eraft-check"));
-    for name in ["MODEL", "FORMAT", "TIMEOUT", "MEMORY", "STEPS", "OUTPUT"] {
+    for name in ["MODEL", "FORMAT", "TIMEOUT", "MEMORY", "STEPS", "OUTPUT", "HTML"] {
         command.env_remove(format!("ERAFT_{name}"));
     }
     command
@@ -119,14 +119,38 @@ fn json_is_a_line_for_each_file() {
         "steps": null, "partition": "\"a\"", "prefix": 2, "states": ["\"2\""],
         "core": [
             {"role": "unplaceable", "process": 2, "operation": "get \"a\" -> \"1\"", "invoked_line": 7, "returned_line": 8},
-            {"role": "before", "process": 1, "operation": "put \"a\" \"2\" -> ok", "invoked_line": 4, "returned_line": 6},
-            {"role": "concurrent", "process": 3, "operation": "put \"a\" \"3\" -> unknown", "invoked_line": 5, "returned_line": null},
+            {"role": "conflict", "process": 1, "operation": "put \"a\" \"1\" -> ok", "invoked_line": 2, "returned_line": 3},
+            {"role": "conflict", "process": 1, "operation": "put \"a\" \"2\" -> ok", "invoked_line": 4, "returned_line": 6},
         ],
-        "reason": "\"a\": the first 2 operations to return can be ordered, but then process 2 has get \"a\" -> \"1\" \
-                   (lines 7-8), which no state explains that is possible by then, such as \"2\"",
+        "reason": "\"a\": put \"a\" \"2\" -> ok (process 1, lines 4-6) was invoked and returned before get \"a\" -> \"1\" \
+                   (process 2, lines 7-8) was invoked, which shows that nothing else had come since put \"a\" \"1\" -> ok \
+                   (process 1, lines 2-3) returned; the 2 operations that had returned before can be ordered",
         "seconds": null,
     });
     assert_eq!(lines.next(), Some(stale));
+}
+
+#[test]
+fn a_picture_is_drawn_of_one_history() {
+    let files = Files::new();
+    for (args, code, drawn) in [
+        (&["stale", "--html", "picture.html"][..], 1, true),
+        (&["legal", "--html", "picture.html"], 0, true),
+        (&["--steps", "1", "legal", "--html", "picture.html"], 5, true),
+        (&["broken", "--html", "picture.html"], 2, false),
+        (&["legal", "stale", "--html", "picture.html"], 2, false),
+        (&["legal", "--html", "absent/picture.html"], 2, false),
+        (&["stale", "--html", "absent/picture.html"], 1, false),
+    ] {
+        let picture = files.path("picture.html");
+        let _ = std::fs::remove_file(&picture);
+        let output = files.run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        assert_eq!(std::fs::exists(&picture).unwrap(), drawn, "{args:?}");
+        assert_eq!(stderr(&output).is_empty(), drawn, "{args:?}: {}", stderr(&output));
+    }
+    // A verdict does not depend on the picture.
+    assert!(stdout(&files.run(&["stale", "--html", "absent/x"])).starts_with("stale: violation"));
 }
 
 #[test]
@@ -139,14 +163,11 @@ fn people_see_the_evidence() {
         "{text}"
     );
     assert!(text.contains("\n  unplaceable: process 2, get \"a\" -> \"1\" (lines 7-8)\n"), "{text}");
-    assert!(
-        text.contains("\n  concurrent: process 3, put \"a\" \"3\" -> unknown (line 5, never returned)"),
-        "{text}"
-    );
+    assert!(text.contains("\n  conflict: process 1, put \"a\" \"2\" -> ok (lines 4-6)"), "{text}");
     let table = files.run(&["-o", "table", "legal", "stale"]);
     let text = stdout(&table);
     assert!(
-        text.contains("linearizable") && text.contains("\nstale: violation\n  \"a\": the first 2"),
+        text.contains("linearizable") && text.contains("\nstale: violation\n  \"a\": put \"a\" \"2\""),
         "{text}"
     );
     assert!(!text.contains('\u{1b}'), "no colour in a pipe");
@@ -166,8 +187,47 @@ fn standard_input_and_the_environment() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stdout(&output).contains("read -> \\\"1\\\" (lines 1-2), which no state explains"),
+        stdout(&output).contains("read -> \\\"1\\\" (process 1, lines 1-2) shows what nobody"),
         "{}",
         stdout(&output)
     );
+}
+
+#[test]
+fn a_violation_is_made_small_and_a_witness_is_verified() {
+    let files = Files::new();
+    assert_eq!(files.run(&["--minimize", "core", "stale"]).status.code(), Some(1));
+    let core = std::fs::read_to_string(files.path("core")).unwrap();
+    assert!(!core.contains("\"3\"") && core.lines().count() < STALE.lines().count(), "{core}");
+    assert_eq!(files.run(&["core"]).status.code(), Some(1));
+    assert_eq!(files.run(&["--witness", "order", "legal"]).status.code(), Some(0));
+    let verified = files.run(&["--verify", "order", "legal"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", stderr(&verified));
+    assert_eq!(stdout(&verified), "legal: linearizable, as order proves\n");
+    std::fs::write(files.path("order"), "{\"format\":\"eraft-witness\",\"version\":1}\n[1,0]\n").unwrap();
+    let refused = files.run(&["--verify", "order", "legal"]);
+    assert_eq!((refused.status.code(), stdout(&refused)), (Some(2), ""));
+    assert!(
+        stderr(&refused).contains("order: operation 1 cannot have answered that"),
+        "{}",
+        stderr(&refused)
+    );
+    assert_eq!(files.run(&["--minimize", "core", "legal", "stale"]).status.code(), Some(2));
+}
+
+#[test]
+fn random_histories_are_written_and_checked() {
+    let files = Files::new();
+    for (name, options) in
+        [("good", &[][..]), ("bad", &["--stale"]), ("register", &["--keys", "0", "--cas", "5"])]
+    {
+        let args = [&["generate", "--operations", "200", "--unknown", "5", "--seed", "3"], options].concat();
+        let generated = files.run(&args);
+        assert_eq!((generated.status.code(), stderr(&generated)), (Some(0), ""), "{name}");
+        assert_eq!(generated.stdout, files.run(&args).stdout, "{name}: the same options, the same bytes");
+        std::fs::write(files.path(name), &generated.stdout).unwrap();
+        let code = if name == "bad" { 1 } else { 0 };
+        assert_eq!(files.run(&[name]).status.code(), Some(code), "{name}");
+    }
+    assert_eq!(files.run(&["generate", "--operations", "many"]).status.code(), Some(2));
 }

@@ -5,8 +5,8 @@ mod common;
 
 use common::generate::{Shape, corrupt, legal};
 use common::{KvHistory, Rng};
-use eraft_checker::models::kv::{Kv, KvOp};
-use eraft_checker::{Options, Outcome, Verdict, check};
+use eraft_checker::models::kv::{Kv, KvOp, KvRet};
+use eraft_checker::{Options, Outcome, Value, Verdict, check};
 
 const HISTORIES: u64 = 300;
 
@@ -22,9 +22,51 @@ fn medium(rng: &mut Rng) -> Shape {
         values: rng.below(4),
         unknown: rng.below(6),
         gets: 45,
-        appends: 10,
-        deletes: 5,
-        cas: 15,
+        appends: [0, 10, 30][rng.below(3)],
+        deletes: [0, 5][rng.below(2)],
+        cas: [0, 15][rng.below(2)],
+    }
+}
+
+/// Another name for a value, of the same length, so that what begins another value still does.
+fn renamed(value: &Value) -> Value {
+    let bytes: Vec<u8> = value.as_bytes().iter().map(|byte| byte ^ 0x40).collect();
+    Value::new(&bytes)
+}
+
+fn rename(history: &KvHistory) -> KvHistory {
+    let mut history = history.clone();
+    for operation in &mut history.operations {
+        operation.process = 1_000 - operation.process;
+        match &mut operation.op {
+            KvOp::Get { .. } | KvOp::Delete { .. } => {}
+            KvOp::Put { value, .. } | KvOp::Append { value, .. } => *value = renamed(value),
+            KvOp::Cas { expected, new, .. } => {
+                (*expected, *new) = (expected.as_ref().map(renamed), renamed(new));
+            }
+        }
+        if let Outcome::Ok { ret: KvRet::Value(value), .. } = &mut operation.outcome {
+            *value = value.as_ref().map(renamed);
+        }
+    }
+    history
+}
+
+/// Lets an operation begin before the event that came before its invocation, if that was another's.
+fn widen(rng: &mut Rng, history: &mut KvHistory) {
+    let chosen = rng.below(history.operations.len());
+    let at = history.operations[chosen].invoked.event;
+    let Some(before) = at.checked_sub(1) else { return };
+    let process = history.operations[chosen].process;
+    for other in &mut history.operations {
+        if let Outcome::Ok { returned, .. } = &mut other.outcome
+            && returned.event == before
+            && other.process != process
+        {
+            returned.event = at;
+            history.operations[chosen].invoked.event = before;
+            return;
+        }
     }
 }
 
@@ -68,7 +110,32 @@ fn knowing_less_keeps_a_history_linearizable() {
             less_known.operations[chosen].outcome = Outcome::Unknown;
         }
         assert_eq!(verdict(&less_known), Verdict::Linearizable, "seed {seed}: with unknown outcomes");
+
+        let mut wider = history.clone();
+        for _ in 0..10 {
+            widen(&mut rng, &mut wider);
+        }
+        assert_eq!(verdict(&wider), Verdict::Linearizable, "seed {seed}: with wider intervals");
     }
+}
+
+#[test]
+fn names_do_not_matter() {
+    let mut violations = 0;
+    for seed in 0..HISTORIES {
+        let mut rng = Rng(seed);
+        let shape = medium(&mut rng);
+        let mut history = legal(&mut rng, &shape);
+        corrupt(&mut rng, &mut history);
+        let told = |history: &KvHistory| {
+            let report = check(&Kv::new(), history, &Options::default());
+            (report.verdict, report.prefix, report.steps)
+        };
+        let (one, other) = (told(&history), told(&rename(&history)));
+        assert_eq!((one.0, one.1), (other.0, other.1), "seed {seed}");
+        violations += usize::from(one.0 == Verdict::Violation);
+    }
+    assert!(violations > 50, "{violations}");
 }
 
 #[test]

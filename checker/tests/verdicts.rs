@@ -49,6 +49,15 @@ fn known_verdicts() {
         let report = history.check(&Options::default());
         assert_eq!(report.verdict, *verdict, "{file}: {report}{}", report.explanation());
         assert_eq!(report.core.is_empty(), *verdict == Verdict::Linearizable, "{file}");
+        if file.ends_with("c50-bad.txt") {
+            assert!(report.core.len() <= 6, "{file}: {}", report.explanation());
+            println!("{file}: {}", report.explanation());
+        }
+        if let Some(small) = history.minimize(&Options::default()) {
+            let alone = small.check(&Options { confirm: false, ..Options::default() });
+            assert_eq!(alone.verdict, Verdict::Violation, "{file}, made small");
+            println!("{file}: {} of {} operations are a violation", alone.operations, report.operations);
+        }
         operations += report.operations;
     }
     println!("{} files, {operations} operations: all as expected, {:?}", expected.len(), start.elapsed());

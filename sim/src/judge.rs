@@ -115,6 +115,10 @@ fn linearizable(history: &[u8]) -> Result<(u64, Option<(Verdict, Violation)>), I
         steps_max: CHECK_STEPS_MAX,
         memory_bytes_max: CHECK_MEMORY_BYTES_MAX,
         timeout: None,
+        // One thread per run, and the same work in debug and release builds.
+        jobs: 1,
+        confirm: false,
+        verdict_only: false,
     };
     let report = eraft_checker::check_jsonl(history, None, &options)
         .map_err(|error| Internal(format!("the recorded history is malformed: {error}")))?;

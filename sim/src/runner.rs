@@ -3,9 +3,10 @@
 //! A fresh thread per run is part of determinism: thread-local state (hash seeds among it) starts anew each time.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use crate::artifact::RunRequest;
 use crate::outcome::Outcome;
@@ -22,7 +23,28 @@ pub struct RunOptions {
     pub trace: Option<PathBuf>,
     /// Stop at this simulated time, in milliseconds; nothing is judged then that needs the end.
     pub until_ms: Option<u64>,
+    /// Something that the seed does not decide, for the tests of the digest.
+    pub leak: Option<Leak>,
 }
+
+/// A number from outside of the simulation. The clients of a run that has one wait for so many milliseconds before
+/// they begin, as code would that iterates a hash map, reads a clock or draws a number behind the simulator's back.
+#[derive(Clone)]
+pub struct Leak(pub Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl fmt::Debug for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Leak")
+    }
+}
+
+impl PartialEq for Leak {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Leak {}
 
 /// A panic, as the hook saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -222,7 +222,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// The next record; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Record>, TraceError> {
+    pub fn read(&mut self) -> Result<Option<Record>, TraceError> {
         let damaged = |reason: String| TraceError::Damaged { records: self.records, reason };
         if self.source.fill_buf().map_err(|error| damaged(error.to_string()))?.is_empty() {
             return Ok(None);
@@ -257,7 +257,7 @@ pub fn diff<L: BufRead, R: BufRead>(
     let mut before = VecDeque::new();
     let mut record = 0;
     loop {
-        let (one, other) = (left.next().map_err(|e| (0, e))?, right.next().map_err(|e| (1, e))?);
+        let (one, other) = (left.read().map_err(|e| (0, e))?, right.read().map_err(|e| (1, e))?);
         record += 1;
         match (&one, &other) {
             (None, None) => return Ok(Err(record - 1)),
@@ -283,7 +283,7 @@ fn following<R: BufRead>(
 ) -> Result<Vec<Record>, TraceError> {
     let mut records: Vec<Record> = first.into_iter().collect();
     while !records.is_empty() && records.len() <= context {
-        match reader.next()? {
+        match reader.read()? {
             Some(record) => records.push(record),
             None => break,
         }
@@ -329,9 +329,9 @@ mod tests {
     fn a_trace_reads_back_and_its_words_do_not_change_the_digest() {
         let (bytes, digest) = trace(&["a", "b"]);
         let mut reader = Reader::new(bytes.as_slice()).unwrap();
-        assert_eq!(reader.next().unwrap().unwrap().text, "took a");
-        assert_eq!(reader.next().unwrap().unwrap().payload, b"b");
-        assert_eq!(reader.next(), Ok(None));
+        assert_eq!(reader.read().unwrap().unwrap().text, "took a");
+        assert_eq!(reader.read().unwrap().unwrap().payload, b"b");
+        assert_eq!(reader.read(), Ok(None));
         let mut silent = Recorder::new(None);
         silent.record(0, "n1", "step", b"a", || unreachable!("no file: nobody reads the words"));
         silent.record(1, "n1", "step", b"b", || unreachable!("no file: nobody reads the words"));
@@ -362,8 +362,8 @@ mod tests {
         other[8] = 9;
         assert!(matches!(Reader::new(other.as_slice()), Err(TraceError::Version { found: 9 })));
         let mut reader = Reader::new(&bytes[..bytes.len() - 1]).unwrap();
-        assert!(reader.next().is_ok());
-        assert!(matches!(reader.next(), Err(TraceError::Damaged { records: 1, .. })));
+        assert!(reader.read().is_ok());
+        assert!(matches!(reader.read(), Err(TraceError::Damaged { records: 1, .. })));
     }
 
     #[test]

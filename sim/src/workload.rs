@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::observer::Watcher;
 use crate::outcome::Violation;
+use crate::runner::Leak;
 use crate::schedule::{Operation, OperationKind};
 
 /// The pause before a client asks again for what was not acknowledged after the faults have stopped.
@@ -95,10 +96,15 @@ pub struct Work {
     pub known: Mutex<BTreeMap<u64, Option<Bytes>>>,
     /// The run's time.
     pub time: TimeHandle,
+    /// Waited for before the first operation; none but in the tests of the digest.
+    pub leak: Option<Leak>,
 }
 
 /// Runs a client's operations, so many at once, to the end of the run.
 pub async fn run(work: Arc<Work>, pipeline: u64) {
+    if let Some(Leak(leak)) = &work.leak {
+        madsim::time::sleep(Duration::from_millis(leak())).await;
+    }
     let workers: Vec<_> = (0..pipeline).map(|_| tokio::spawn(worker(work.clone()))).collect();
     for worker in workers {
         let _ = worker.await;

@@ -35,12 +35,14 @@ pub(crate) struct Budget {
     pub(crate) steps_max: u64,
     pub(crate) memory_bytes_max: usize,
     pub(crate) deadline: Option<Instant>,
+    /// Whether violations are confirmed without hints.
+    pub(crate) confirm: bool,
     calls: u64,
 }
 
 impl Budget {
     pub(crate) fn new(steps_max: u64, memory_bytes_max: usize, deadline: Option<Instant>) -> Budget {
-        Budget { steps: 0, steps_max, memory_bytes_max, deadline, calls: 0 }
+        Budget { steps: 0, steps_max, memory_bytes_max, deadline, confirm: false, calls: 0 }
     }
 
     /// Accounts for `steps` more, with `bytes` of memory in use.

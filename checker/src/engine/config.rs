@@ -12,14 +12,12 @@
 //! - every open read that is placed in `b` is placed in `a`: a read that is placed in `a` only is simply left out where
 //!   `b`'s completion places it, because it leaves the state as it is.
 
-use std::collections::HashMap;
-
 use crate::engine::slots::Slots;
 use crate::engine::states::StateId;
 use crate::engine::trail::StepId;
 
-/// A table with more room than this is thrown away rather than cleared, since clearing takes time in its room.
-const TABLE_ROOM_MAX: usize = 1024;
+/// So many lists of members keep their room from one round to the next.
+const PEERS_KEPT_MAX: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Config<const WORDS: usize> {
@@ -46,50 +44,83 @@ impl<const WORDS: usize> Config<WORDS> {
     }
 }
 
-/// Configurations of which none dominates another.
+/// Configurations of which none dominates another, by state. It is cleared at every return, so clearing costs nothing: what
+/// belongs to an earlier round is not there.
 #[derive(Default)]
 pub(crate) struct Antichain<const WORDS: usize> {
-    by_state: HashMap<StateId, Vec<Config<WORDS>>>,
+    /// For each state its round and its place in `peers`.
+    places: Vec<(u32, u32)>,
+    round: u32,
+    /// The members, those with the same state together. Only the first `states` are of this round; all keep their room.
+    peers: Vec<Vec<Config<WORDS>>>,
+    states: usize,
     count: usize,
 }
 
 impl<const WORDS: usize> Antichain<WORDS> {
     pub(crate) fn clear(&mut self) {
+        self.states = 0;
         self.count = 0;
-        if self.by_state.capacity() > TABLE_ROOM_MAX {
-            self.by_state = HashMap::new();
+        if let Some(next) = self.round.checked_add(1).filter(|next| *next < u32::MAX) {
+            self.round = next;
         } else {
-            self.by_state.clear();
+            self.places.clear();
+            self.round = 0;
         }
+        self.peers.truncate(PEERS_KEPT_MAX);
     }
 
     pub(crate) fn len(&self) -> usize {
         self.count
     }
 
+    fn place_of(&self, state: StateId) -> Option<usize> {
+        // A place says the round after its own, so that no place is of the first round by chance.
+        let (round, place) = *self.places.get(state as usize)?;
+        (round == self.round + 1).then_some(place as usize)
+    }
+
+    fn peers_of(&mut self, state: StateId) -> &mut Vec<Config<WORDS>> {
+        let place = self.place_of(state).unwrap_or_else(|| {
+            if self.places.len() <= state as usize {
+                self.places.resize(state as usize + 1, (0, 0));
+            }
+            self.places[state as usize] = (self.round + 1, self.states as u32);
+            self.states += 1;
+            if self.peers.len() < self.states {
+                self.peers.push(Vec::new());
+            } else {
+                self.peers[self.states - 1].clear();
+            }
+            self.states - 1
+        });
+        &mut self.peers[place]
+    }
+
     /// Adds `config` unless something dominates it; removes what it dominates. Says whether it was added, and with how
     /// many it was compared.
     pub(crate) fn insert(&mut self, config: Config<WORDS>, reads: &Slots<WORDS>) -> (bool, usize) {
-        let peers = self.by_state.entry(config.state).or_default();
+        let peers = self.peers_of(config.state);
         let compared = peers.len();
         if peers.iter().any(|peer| peer.dominates(&config, reads)) {
             return (false, compared);
         }
         peers.retain(|peer| !config.dominates(peer, reads));
-        self.count = self.count + peers.len() + 1 - compared;
         peers.push(config);
+        let now = peers.len();
+        self.count = self.count + now - compared;
         (true, compared)
     }
 
     /// The members, in no particular order.
     pub(crate) fn members(&self) -> Vec<Config<WORDS>> {
-        self.by_state.values().flatten().copied().collect()
+        self.peers[..self.states].iter().flatten().copied().collect()
     }
 
     /// Whether this very configuration is a member.
     pub(crate) fn contains(&self, config: &Config<WORDS>) -> bool {
-        self.by_state.get(&config.state).is_some_and(|peers| {
-            peers.iter().any(|peer| peer.same_place(config) && peer.trail == config.trail)
+        self.place_of(config.state).is_some_and(|place| {
+            self.peers[place].iter().any(|peer| peer.same_place(config) && peer.trail == config.trail)
         })
     }
 }

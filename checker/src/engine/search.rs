@@ -9,7 +9,7 @@
 //! - in every configuration, every open read that is legal in its state has been placed;
 //! - `open` holds the open operations that are not reads, twins together and the earliest return first.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 use crate::engine::budget::{Budget, Exhausted};
 use crate::engine::config::{Antichain, Config};
@@ -66,10 +66,12 @@ pub(crate) struct Search<'s, 'a, M: Model, const WORDS: usize> {
     frontier: Vec<Config<WORDS>>,
     /// For each kind, the first of the kinds that have the same effect.
     twins: Vec<usize>,
-    slot: Vec<usize>,
+    slot: Vec<u16>,
     vacant: Vec<usize>,
     open: Vec<usize>,
     open_reads: Vec<usize>,
+    /// What [`Search::find_candidates`] found.
+    candidates: Vec<usize>,
     reads: Slots<WORDS>,
     blind_writes: Slots<WORDS>,
     /// The configurations met while one return is handled.
@@ -88,10 +90,11 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
             trail: Trail::new(),
             frontier: vec![root],
             twins: (0..plan.class.len()).collect(),
-            slot: vec![usize::MAX; plan.operations.len()],
+            slot: vec![u16::MAX; plan.operations.len()],
             vacant: (0..Slots::<WORDS>::CAPACITY).rev().collect(),
             open: Vec::new(),
             open_reads: Vec::new(),
+            candidates: Vec::new(),
             reads: Slots::EMPTY,
             blind_writes: Slots::EMPTY,
             visited: Antichain::default(),
@@ -105,13 +108,20 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
         for (now, event) in self.plan.events.iter().enumerate() {
             self.now = now;
             match *event {
-                Event::Invoke(operation) => self.invoke(operation)?,
+                Event::Invoke(operation) => self.invoke(operation as usize)?,
                 Event::Return(operation) => {
+                    let operation = operation as usize;
                     let survivors = self.place(operation)?;
                     if survivors.is_empty() {
                         return Ok(self.dead_end(operation));
                     }
                     self.retire(operation, survivors)?;
+                    if self.trail.wants_pruning() {
+                        let mut lasts: Vec<&mut StepId> =
+                            self.frontier.iter_mut().map(|config| &mut config.trail).collect();
+                        self.trail.prune(&mut lasts);
+                        self.visited.clear();
+                    }
                 }
             }
         }
@@ -120,10 +130,10 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
 
     /// Equal operations are twins, and so are blind writes that lead to the same state.
     fn find_twins(&mut self) -> Result<(), Stop> {
-        let mut first = HashMap::new();
+        let mut first = HashMap::default();
         for kind in 0..self.plan.class.len() {
             if self.plan.class[kind] == Class::BlindWrite {
-                let state = self.states.step(self.plan, 0, self.plan.example[kind])?;
+                let state = self.states.step(self.plan, 0, self.plan.example[kind] as usize)?;
                 self.twins[kind] = *first.entry(state).or_insert(kind);
             }
         }
@@ -131,12 +141,12 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
     }
 
     fn twin_of(&self, operation: usize) -> usize {
-        self.twins[self.plan.kind[operation]]
+        self.twins[self.plan.kind[operation] as usize]
     }
 
     fn invoke(&mut self, operation: usize) -> Result<(), Stop> {
         let slot = self.vacant.pop().expect("the caller chose enough words");
-        self.slot[operation] = slot;
+        self.slot[operation] = slot as u16;
         let class = self.plan.class_of(operation);
         if class == Class::ReadOnly {
             self.reads.insert(slot);
@@ -163,7 +173,7 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
 
     /// Places a read that is legal now: it leaves the state as it is, so any order that has it later also has it here.
     fn place_read(&mut self, config: &mut Config<WORDS>, read: usize) -> Result<(), Stop> {
-        let slot = self.slot[read];
+        let slot = usize::from(self.slot[read]);
         if !config.used.contains(slot) && self.states.step(self.plan, config.state, read)?.is_some() {
             config.used.insert(slot);
             config.trail = self.trail.push(config.trail, read, self.now);
@@ -173,7 +183,7 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
 
     /// All configurations in which `operation` has a place, or needs none, without placing more than that takes.
     fn place(&mut self, operation: usize) -> Result<Vec<Config<WORDS>>, Stop> {
-        let slot = self.slot[operation];
+        let slot = usize::from(self.slot[operation]);
         let mut survivors = Vec::new();
         self.visited.clear();
         let mut wave = std::mem::take(&mut self.frontier);
@@ -188,8 +198,9 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
                 if !new {
                     continue;
                 }
-                for candidate in self.candidates(&config) {
-                    let Some(next) = self.advance(&config, candidate)? else { continue };
+                self.find_candidates(&config);
+                for number in 0..self.candidates.len() {
+                    let Some(next) = self.advance(&config, self.candidates[number])? else { continue };
                     if has_place(&next, slot) {
                         survivors.push(next);
                     }
@@ -206,17 +217,19 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
     /// The open operations that are worth trying next: of twins, the one that returns first. In an order that has them the
     /// other way round, they may change places. If the first of them needs no place and has none, so may
     /// the second: both have unknown outcomes, or they are blind writes and placing the first frees the second.
-    fn candidates(&self, config: &Config<WORDS>) -> Vec<usize> {
-        let mut candidates: Vec<usize> = self.open.clone();
-        candidates.retain(|operation| !config.used.contains(self.slot[*operation]));
+    fn find_candidates(&mut self, config: &Config<WORDS>) {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
+        let unplaced = |operation: &&usize| !config.used.contains(usize::from(self.slot[**operation]));
+        candidates.extend(self.open.iter().filter(unplaced));
         candidates.dedup_by_key(|operation| self.twin_of(*operation));
-        candidates
+        self.candidates = candidates;
     }
 
     /// Places `operation` next, and then every read that has become legal.
     fn advance(&mut self, config: &Config<WORDS>, operation: usize) -> Result<Option<Config<WORDS>>, Stop> {
         let Some(state) = self.states.step(self.plan, config.state, operation)? else { return Ok(None) };
-        let slot = self.slot[operation];
+        let slot = usize::from(self.slot[operation]);
         let mut next = Config { state, trail: self.trail.push(config.trail, operation, self.now), ..*config };
         next.used.insert(slot);
         next.free.remove(slot);
@@ -232,7 +245,7 @@ impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
 
     /// `operation` has returned: forgets it, and keeps what is not dominated.
     fn retire(&mut self, operation: usize, mut survivors: Vec<Config<WORDS>>) -> Result<(), Stop> {
-        let slot = self.slot[operation];
+        let slot = usize::from(self.slot[operation]);
         self.open.retain(|other| *other != operation);
         self.open_reads.retain(|other| *other != operation);
         self.reads.remove(slot);

@@ -4,10 +4,11 @@
 //! - equal states have equal numbers, so the search compares numbers;
 //! - every step is asked of the model once, and the class hint of its operation is tested on it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::engine::plan::{Hints, Plan};
+use rustc_hash::FxHashMap as HashMap;
+
+use crate::engine::plan::Plan;
 use crate::model::{Class, Model};
 
 /// About what one state and one step cost besides the state itself: two table entries with their slack.
@@ -34,21 +35,14 @@ pub(crate) struct States<M: Model> {
 impl<M: Model> States<M> {
     /// The initial state has the number 0.
     pub(crate) fn new(plan: &Plan<'_, M>) -> Self {
-        let model = match plan.hints {
-            Hints::Ignored => plan.model.clone(),
-            Hints::Trusted => {
-                let seen: Vec<_> =
-                    plan.operations.iter().map(|operation| (&operation.op, operation.ret())).collect();
-                plan.model.focus(&seen)
-            }
-        };
+        let model = plan.focused.clone();
         let initial = model.init();
         let mut states = States {
             model,
             states: Vec::new(),
-            numbers: HashMap::new(),
-            steps: HashMap::new(),
-            blind: HashMap::new(),
+            numbers: HashMap::default(),
+            steps: HashMap::default(),
+            blind: HashMap::default(),
             bytes: 0,
         };
         states.number(initial);
@@ -74,7 +68,7 @@ impl<M: Model> States<M> {
         state: StateId,
         operation: usize,
     ) -> Result<Option<StateId>, WrongHint> {
-        let kind = plan.kind[operation];
+        let kind = plan.kind[operation] as usize;
         if let Some(next) = self.steps.get(&(state, kind)) {
             return Ok(*next);
         }

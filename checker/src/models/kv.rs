@@ -4,11 +4,20 @@
 //! that some operation of the partition reads or compares with can never again be told from another such value: no get
 //! can return it, no comparison can match it, and appending keeps it so. [`Kv::focus`] folds all of them into
 //! [`KvState::Unobserved`]. Without that, `n` appends of unknown outcome would stand for about `n!` different states.
+//! And an append whose bytes are in none of these values leads to that one state from everywhere: to the search it is a
+//! blind write.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{Class, Model};
+use memchr::memmem;
+
+use crate::history::{History, Operation, Outcome, Position};
+use crate::model::{Class, Content, Model, Reveal};
 use crate::value::Value;
+
+/// For each append of unknown outcome, so many bytes of observed values are searched for what it appends.
+const SEARCHED_BYTES_MAX: usize = 1 << 20;
 
 /// A request to the store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +111,33 @@ impl Kv {
         Kv { initial: Some(value), observed: None }
     }
 
+    /// The same history of a store in which every key is missing at first: a process of its own puts the content at first.
+    pub(crate) fn with_initial_puts(&self, history: &History<KvOp, KvRet>) -> History<KvOp, KvRet> {
+        let Some(initial) = &self.initial else { return history.clone() };
+        let mut history = history.clone();
+        let keys: BTreeSet<Value> =
+            history.operations.iter().map(|operation| operation.op.key().clone()).collect();
+        let process =
+            history.operations.iter().map(|operation| operation.process).max().map_or(0, |last| last + 1);
+        let shift = 2 * keys.len();
+        for operation in &mut history.operations {
+            operation.invoked.event += shift;
+            if let Outcome::Ok { returned, .. } = &mut operation.outcome {
+                returned.event += shift;
+            }
+        }
+        history.notes.iter_mut().for_each(|note| note.event += shift);
+        let at = |event| Position { event, line: 0, time_ns: None };
+        let puts = keys.into_iter().enumerate().map(|(number, key)| Operation {
+            process,
+            op: KvOp::Put { key, value: initial.clone() },
+            invoked: at(2 * number),
+            outcome: Outcome::Ok { ret: KvRet::Done, returned: at(2 * number + 1), index: None },
+        });
+        history.operations.splice(0..0, puts.collect::<Vec<_>>());
+        history
+    }
+
     fn state_of(&self, value: Value) -> KvState {
         let Some(observed) = &self.observed else { return KvState::Value(value) };
         // The values that have `value` as a prefix follow it at once in the sorted list.
@@ -112,6 +148,23 @@ impl Kv {
         }
     }
 
+    /// Whether `token` is in none of the values that are observed: then appending it makes any value one that nobody can
+    /// tell from another, whatever it was before.
+    fn is_unseen(&self, token: &Value) -> bool {
+        let Some(observed) = &self.observed else { return false };
+        let finder = memmem::Finder::new(token.as_bytes());
+        // What begins another observed value need not be searched itself.
+        let longest = observed.iter().enumerate().filter(|(at, value)| {
+            observed.get(at + 1).is_none_or(|next| !next.as_bytes().starts_with(value.as_bytes()))
+        });
+        let mut searched = 0;
+        !token.as_bytes().is_empty()
+            && longest.map(|(_, value)| value.as_bytes()).all(|value| {
+                searched += value.len();
+                searched <= SEARCHED_BYTES_MAX && finder.find(value).is_none()
+            })
+    }
+
     fn append(&self, state: &KvState, tail: &Value) -> KvState {
         match state {
             KvState::Missing => self.state_of(tail.clone()),
@@ -119,6 +172,10 @@ impl Kv {
             KvState::Unobserved => KvState::Unobserved,
         }
     }
+}
+
+fn content(value: Option<&Value>) -> Content<'_> {
+    value.map_or(Content::Absent, |value| Content::Bytes(value.as_bytes()))
 }
 
 fn holds(state: &KvState, value: Option<&Value>) -> bool {
@@ -175,8 +232,29 @@ impl Model for Kv {
             (KvOp::Get { .. }, _) => Class::ReadOnly,
             (_, Some(KvRet::Deleted(false) | KvRet::Swapped(false))) => Class::ReadOnly,
             (KvOp::Put { .. } | KvOp::Delete { .. }, None | Some(KvRet::Done)) => Class::BlindWrite,
+            (KvOp::Append { value, .. }, None) if self.is_unseen(value) => Class::BlindWrite,
             _ => Class::General,
         }
+    }
+
+    fn reveal<'a>(&self, op: &'a KvOp, ret: Option<&'a KvRet>) -> Reveal<'a> {
+        match (op, ret) {
+            (KvOp::Get { .. }, Some(KvRet::Value(value))) => Reveal::Reads(content(value.as_ref())),
+            (KvOp::Put { value, .. }, None | Some(KvRet::Done)) => {
+                Reveal::Writes(Content::Bytes(value.as_bytes()))
+            }
+            (KvOp::Delete { .. }, None | Some(KvRet::Done)) => Reveal::Writes(Content::Absent),
+            (KvOp::Append { value, .. }, None | Some(KvRet::Done)) => Reveal::Appends(value.as_bytes()),
+            (KvOp::Delete { .. }, Some(KvRet::Deleted(false))) => Reveal::Reads(Content::Absent),
+            (KvOp::Cas { expected, new, .. }, None | Some(KvRet::Swapped(_))) => {
+                Reveal::Swaps { expected: content(expected.as_ref()), new: Content::Bytes(new.as_bytes()) }
+            }
+            _ => Reveal::Nothing,
+        }
+    }
+
+    fn initial(&self) -> Option<Content<'_>> {
+        Some(content(self.initial.as_ref()))
     }
 
     fn focus(&self, operations: &[(&KvOp, Option<&KvRet>)]) -> Kv {

@@ -1,7 +1,14 @@
 //! The models that come with the checker.
 
+pub mod bank;
+pub mod counter;
 pub mod kv;
+pub mod list;
+pub mod nondeterministic;
 pub mod register;
+pub mod set;
+#[cfg(feature = "stateright")]
+pub mod stateright;
 mod wire;
 
 use clap::ValueEnum;

@@ -3,7 +3,7 @@
 //! One model serves both names: a plain register is one whose history has no compare-and-set, which the readers of the
 //! formats enforce.
 
-use crate::model::{Class, Model};
+use crate::model::{Class, Content, Model, Reveal};
 use crate::value::Value;
 
 /// A request to a register. Registers may have names; a history of one register need not name it.
@@ -52,6 +52,10 @@ impl RegisterOp {
             }
         }
     }
+}
+
+fn content(value: Option<&Value>) -> Content<'_> {
+    value.map_or(Content::Absent, |value| Content::Bytes(value.as_bytes()))
 }
 
 /// The model of a register; its state is the value, `None` for `nil`.
@@ -121,6 +125,25 @@ impl Model for Register {
             (RegisterOp::Write { .. }, None | Some(RegisterRet::Done)) => Class::BlindWrite,
             _ => Class::General,
         }
+    }
+
+    fn reveal<'a>(&self, op: &'a RegisterOp, ret: Option<&'a RegisterRet>) -> Reveal<'a> {
+        match (op, ret) {
+            (RegisterOp::Read { .. }, Some(RegisterRet::Value(value))) => {
+                Reveal::Reads(content(value.as_ref()))
+            }
+            (RegisterOp::Write { value, .. }, None | Some(RegisterRet::Done)) => {
+                Reveal::Writes(content(Some(value)))
+            }
+            (RegisterOp::Cas { expected, new, .. }, None | Some(RegisterRet::Swapped(_))) => {
+                Reveal::Swaps { expected: content(expected.as_ref()), new: content(Some(new)) }
+            }
+            _ => Reveal::Nothing,
+        }
+    }
+
+    fn initial(&self) -> Option<Content<'_>> {
+        Some(Content::Absent)
     }
 
     fn describe(&self, op: &RegisterOp, ret: Option<&RegisterRet>) -> String {

@@ -57,6 +57,19 @@ impl<R: BufRead> Lines<R> {
         Ok(self.peeked.as_ref())
     }
 
+    /// Everything from the next line on, and the number of that line.
+    pub(crate) fn rest(&mut self) -> Result<(String, usize), Malformed> {
+        let first = self.peek()?.map_or(1, |line| line.number);
+        let (mut text, mut number) = (String::new(), first);
+        while let Some(line) = self.next()? {
+            // Blank lines were left out, but count.
+            text.extend(std::iter::repeat_n('\n', line.number - number));
+            number = line.number;
+            text.push_str(&line.text);
+        }
+        Ok((text, first))
+    }
+
     /// The next line, `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Line>, Malformed> {
         if let Some(line) = self.peeked.take() {
@@ -104,6 +117,13 @@ mod tests {
         let last = lines.next().unwrap().unwrap();
         assert_eq!((last.number, last.text.as_str()), (4, "b"));
         assert!(lines.next().unwrap().is_none());
+    }
+
+    #[test]
+    fn the_rest_keeps_its_line_numbers() {
+        let mut lines = Lines::new("\na\n\nb\nc\n".as_bytes());
+        assert_eq!(lines.rest(), Ok(("a\n\nb\nc".to_owned(), 2)));
+        assert_eq!(lines.rest(), Ok((String::new(), 1)));
     }
 
     #[test]

@@ -9,9 +9,11 @@ use crate::models::kv::{KvOp, KvRet};
 use crate::read::lines::{Line, Lines, Malformed};
 use crate::value::Value;
 
-/// Whether a line looks like one of this form.
+/// Whether a line looks like one of this form, and not just like some EDN.
 pub(crate) fn recognises(text: &str) -> bool {
-    text.starts_with("{:process ")
+    let request = text.strip_prefix("{:process ").and_then(|rest| rest.split_once(", :f "));
+    let keyed = [":get, :key \"", ":put, :key \"", ":append, :key \""];
+    request.is_some_and(|(_, request)| keyed.iter().any(|form| request.starts_with(form)))
 }
 
 struct Fields<'a> {

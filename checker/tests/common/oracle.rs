@@ -1,18 +1,22 @@
 //! Two judges that share nothing with the checker: brute force, and stateright's tester.
 
-use eraft_checker::Operation;
-use eraft_checker::models::kv::{KvOp, KvRet};
+use eraft_checker::{History, Operation};
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 
 use super::{KvHistory, Store};
 
 /// Tries all orders.
 pub fn brute_force(history: &KvHistory) -> bool {
-    let operations: Vec<_> = history.operations.iter().collect();
-    extend(&operations, &Store::default())
+    brute_force_of(history, &Store::default())
 }
 
-fn extend(remaining: &[&Operation<KvOp, KvRet>], store: &Store) -> bool {
+/// Tries all orders of requests to `object`.
+pub fn brute_force_of<S: SequentialSpec + Clone>(history: &History<S::Op, S::Ret>, object: &S) -> bool {
+    let operations: Vec<_> = history.operations.iter().collect();
+    extend(&operations, object)
+}
+
+fn extend<S: SequentialSpec + Clone>(remaining: &[&Operation<S::Op, S::Ret>], object: &S) -> bool {
     if remaining.iter().all(|operation| operation.ret().is_none()) {
         return true;
     }
@@ -22,14 +26,14 @@ fn extend(remaining: &[&Operation<KvOp, KvRet>], store: &Store) -> bool {
         if first_return.is_some_and(|first| operation.invoked.event > first) {
             return false;
         }
-        let mut store = store.clone();
-        let ret = store.invoke(&operation.op);
+        let mut object = object.clone();
+        let ret = object.invoke(&operation.op);
         if operation.ret().is_some_and(|expected| *expected != ret) {
             return false;
         }
         let mut rest = remaining.to_vec();
         rest.remove(number);
-        extend(&rest, &store)
+        extend(&rest, &object)
     })
 }
 

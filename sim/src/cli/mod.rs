@@ -1,6 +1,7 @@
 //! The commands of `eraft-sim`. Exit codes: 0 passes or done, 1 a violation, 2 usage or malformed input,
 //! 5 undecided, 70 an internal error.
 
+mod core;
 mod diff;
 mod fuzz;
 mod list;
@@ -46,6 +47,8 @@ enum Command {
     Diff(diff::Arguments),
     /// List scenarios, faults, invariants and mutants.
     List(list::Arguments),
+    /// Run the random scheduler over the pure core.
+    Core(core::Arguments),
 }
 
 /// Why a command did not do what it was asked for.
@@ -121,6 +124,7 @@ fn execute(command: Command, simulate: Simulate) -> Result<u8, Failure> {
         Command::Replay(arguments) => replay::execute(&arguments, simulate, &mut out)?,
         Command::Diff(arguments) => diff::execute(&arguments, &mut out)?,
         Command::List(arguments) => list::execute(&arguments, &mut out)?,
+        Command::Core(arguments) => core::execute(&arguments, &mut out)?,
     };
     out.flush()?;
     Ok(code)

@@ -43,7 +43,7 @@ pub(super) fn execute(
 ) -> Result<u8, Failure> {
     check_mutant(arguments.mutant.as_deref())?;
     let request = read_scenario(&arguments.scenario)?.request(arguments.seed, arguments.mutant.as_deref());
-    let options = RunOptions { trace: arguments.trace.clone(), until_ms: None };
+    let options = RunOptions { trace: arguments.trace.clone(), ..RunOptions::default() };
     let outcome = runner::run(simulate, &request, &options)?;
     let artifact = match outcome.verdict {
         Verdict::Pass => None,

@@ -50,7 +50,7 @@ impl Invariant for AckDurable {
             }
             Kind::Stepped { effects, raft, .. } => {
                 self.acknowledgements(step, effects)?;
-                let durable = me.last_durable_after(None);
+                let durable = me.last_durable_after(None).max(me.installing);
                 if me.now.applying > durable {
                     let message = format!("applies {} while its disk ends at {durable}", me.now.applying);
                     return Err(step.violation(ID, "the state ran ahead of the log", message));

@@ -85,8 +85,10 @@ pub struct NodeFacts {
     pub durable_hard: HardState,
     /// Writes that are under way.
     pub pending: VecDeque<Pending>,
-    /// The last entry that the durable state machine covers.
+    /// The last entry that the durable state machine certainly covers.
     pub state: Index,
+    /// The last entry of the snapshot that the core told the shell to install. A crash may come first.
+    pub installing: Index,
     /// The node before the step, and
     pub before: Face,
     /// after it.
@@ -166,9 +168,9 @@ impl Facts {
         match *kind {
             Kind::Opened { raft, applied, .. } => me.open(raft, applied, &mut self.ledger),
             Kind::Stepped { input, effects, raft } => me.step(input, effects, raft, &mut self.ledger),
-            Kind::Flushed { applied } => me.state = me.state.max(applied.index),
-            // Asked for in a step, but durable only now: a crash may come between.
-            Kind::SnapshotInstalled { applied, .. } => me.state = me.state.max(applied.index),
+            Kind::Flushed { applied } | Kind::SnapshotInstalled { applied, .. } => {
+                me.state = me.state.max(applied.index);
+            }
             Kind::Applied { .. } => {}
         }
         if self.ledger.commit_max().0 / FORGET_EVERY != self.ledger.before.0 / FORGET_EVERY {
@@ -255,6 +257,7 @@ impl NodeFacts {
                         links,
                     });
                 }
+                Effect::InstallSnapshot { base } => self.installing = base.position.index,
                 _ => {}
             }
         }
@@ -281,6 +284,7 @@ impl NodeFacts {
         self.durable_hard = raft.hard();
         self.pending.clear();
         self.state = applied.index;
+        self.installing = applied.index;
         self.before = Face::default();
         self.now = Face::of(raft);
         if self.now.commit.0 > 0 {

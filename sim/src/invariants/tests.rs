@@ -264,6 +264,24 @@ fn a_write_under_way_may_be_lost_or_kept() {
 }
 
 #[test]
+fn a_crash_may_come_before_the_snapshot_is_installed_and_not_after() {
+    for installed in [false, true] {
+        let mut bench = Bench::new("raft.monotonic", &[ONE, TWO, THREE]);
+        let mut raft = bench.fresh(ONE);
+        let base = bench.base(5, 1);
+        let applied = base.position;
+        let input = Input::SnapshotReceived { from: TWO, term: Term(1), base };
+        bench.step(&mut raft, input, |_| {}).expect("a snapshot violates nothing");
+        if installed {
+            let kind = Kind::SnapshotInstalled { applied, replica_hash: 7 };
+            bench.suite.step(ONE, 2, kind).expect("nor does its installation");
+        }
+        let result = bench.open(ONE, HardState::default(), Vec::new()).map(|_| ());
+        assert_eq!(result.is_err(), installed, "{result:?}");
+    }
+}
+
+#[test]
 fn a_stale_read() {
     let mut bench = Bench::new("raft.read_index", &[ONE]);
     let mut raft = bench.single_leader();

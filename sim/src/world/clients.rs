@@ -73,6 +73,7 @@ impl World {
             writes: AtomicU64::new(0),
             known: Mutex::new(BTreeMap::new()),
             time: self.time.clone(),
+            leak: self.leak.clone(),
         })
     }
 }

@@ -29,7 +29,7 @@ use crate::net::{LinkConfig, NetConfig, NoticeConfig, SimNet, madsim_config};
 use crate::observer::Watcher;
 use crate::outcome::{Outcome, Violation};
 use crate::phases::{self, Ended};
-use crate::runner::{self, Internal, RunOptions};
+use crate::runner::{self, Internal, Leak, RunOptions};
 use crate::scenario::{Disk, FaultKind, Network};
 use crate::schedule::Plan;
 use crate::timing::Spread;
@@ -52,6 +52,7 @@ pub struct World {
     pub(crate) phases: Arc<Phases>,
     pub(crate) begun: Arc<AtomicU64>,
     pub(crate) time: TimeHandle,
+    pub(crate) leak: Option<Leak>,
     /// What the scenario draws on the way: roles, halves.
     pub(crate) draws: Draws,
     handle: Handle,
@@ -92,7 +93,8 @@ pub fn run(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Intern
     let ran = runner::catch(|| {
         runtime.block_on(async move {
             let (exits, exited) = mpsc::unbounded_channel();
-            let world = World::new(request, mutants, Recorder::new(sink), exits);
+            let leak = options.leak.clone();
+            let world = World::new(request, mutants, leak, Recorder::new(sink), exits);
             *inner.lock().unwrap_or_else(PoisonError::into_inner) = Some(world.clone());
             phases::drive(world, exited, options.until_ms).await
         })
@@ -134,6 +136,7 @@ impl World {
     fn new(
         request: &RunRequest,
         mutants: Mutants,
+        leak: Option<Leak>,
         recorder: Recorder,
         exits: mpsc::UnboundedSender<Exit>,
     ) -> Arc<Self> {
@@ -156,6 +159,7 @@ impl World {
             phases: Arc::default(),
             begun: Arc::default(),
             time: TimeHandle::current(),
+            leak,
             draws: Draws::new(request.seed, "world"),
             handle: Handle::current(),
             nodes: Mutex::default(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::StorageError;
 
 /// What operators are told if another process holds the lock.
-const LOCKED: &str = "is another eraft process using it?";
+const LOCKED: &str = "it is in use by another process";
 
 /// An error of the operating system while doing `action` to `path`.
 pub(super) fn from_io(action: &str, path: &Path, error: &io::Error) -> StorageError {

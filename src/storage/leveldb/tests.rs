@@ -73,7 +73,7 @@ async fn a_directory_is_used_by_one_volume() {
     let volume = real.open();
     let second = || LevelDbVolume::open(real.directory.path()).map(drop);
     let error = second().expect_err("the directory is locked").to_string();
-    assert!(error.contains("is another eraft process using it?"), "{error}");
+    assert!(error.contains("in use by another process"), "{error}");
     let store = volume.open("log").await.expect("the store opens");
     drop(volume);
     second().expect_err("an open store keeps the directory locked");
@@ -121,7 +121,7 @@ fn leveldbs_words_become_types() {
     assert!(matches!(of("IO error: /d/5.log: No space left on device"), StorageError::Full { .. }));
     assert!(matches!(of("Corruption: bad block"), StorageError::Corrupt { .. }));
     let locked = of("IO error: lock /d/LOCK: Resource temporarily unavailable").to_string();
-    assert!(locked.contains("is another eraft process using it?"), "{locked}");
+    assert!(locked.contains("in use by another process"), "{locked}");
     let other = of("IO error: /d/5.log: Input/output error");
     assert_eq!(other.to_string(), "writing to /d: IO error: /d/5.log: Input/output error");
 }

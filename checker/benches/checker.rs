@@ -1,0 +1,112 @@
+//! What a check costs, for real histories with known verdicts and for generated families.
+//!
+//! `ERAFT_HISTORY_DATA` names the folder that holds `porcupine/`; without it the real histories are skipped, which is said.
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use eraft_checker::generate::{Shape, generate};
+use eraft_checker::{AnyHistory, Format, Options, Verdict, read_history};
+
+/// Only what a check without explanation costs, as other checkers do by default.
+fn verdict_only() -> Options {
+    Options { verdict_only: true, confirm: false, ..Options::default() }
+}
+
+fn explained() -> Options {
+    Options { confirm: false, ..Options::default() }
+}
+
+fn read(folder: &str) -> Vec<(String, AnyHistory)> {
+    let Some(data) = std::env::var_os("ERAFT_HISTORY_DATA").map(PathBuf::from) else { return Vec::new() };
+    let folder = data.join("porcupine").join(folder);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.expect("the folder can be listed").path())
+        .collect();
+    files.sort();
+    let history = |file: &PathBuf| {
+        let bytes = std::fs::read(file).expect("the file can be read");
+        let format = if bytes.is_empty() { Format::JepsenLog } else { Format::Auto };
+        read_history(&bytes[..], format, None).expect("the file is a history")
+    };
+    let name = |file: &PathBuf| file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    files.iter().map(|file| (name(file), history(file))).collect()
+}
+
+fn real_histories(criterion: &mut Criterion) {
+    let (etcd, kv) = (read("etcd"), read("kv"));
+    if etcd.is_empty() {
+        println!("skipped: real histories (set ERAFT_HISTORY_DATA to the folder that holds porcupine/)");
+        return;
+    }
+    let mut group = criterion.benchmark_group("data");
+    group.bench_function("etcd, all files", |bencher| {
+        bencher.iter(|| etcd.iter().filter(|(_, history)| is_legal(history, &verdict_only())).count());
+    });
+    for (name, history) in &kv {
+        group.bench_function(name, |bencher| bencher.iter(|| is_legal(black_box(history), &verdict_only())));
+        group.bench_function(format!("{name}, explained"), |bencher| {
+            bencher.iter(|| is_legal(black_box(history), &explained()));
+        });
+    }
+    group.finish();
+}
+
+fn is_legal(history: &AnyHistory, options: &Options) -> bool {
+    let verdict = history.check(options).verdict;
+    assert_ne!(verdict, Verdict::Undecided);
+    verdict == Verdict::Linearizable
+}
+
+fn families(criterion: &mut Criterion) {
+    let register = Shape { keys: 0, ..Shape::default() };
+    let hundred_thousand = Shape { operations: 100_000, ..register };
+    let million = Shape { operations: 1_000_000, ..register };
+    let appends = Shape { operations: 2_000, keys: 4, appends: 50, ..Shape::default() };
+    let unknown = Shape { operations: 100, values: 5, cas: 20, ..register };
+    let many_keys = Shape { appends: 35, clients: 50, keys: 10_000, ..million };
+    let shapes = [
+        ("unique values, 100,000 operations, 5 clients", hundred_thousand),
+        ("unique values, 1,000,000 operations, 5 clients", million),
+        ("unique values, 1,000,000 operations, 20 clients", Shape { clients: 20, ..million }),
+        ("order told, 1,000,000 operations, 20 clients", Shape { clients: 20, index: true, ..million }),
+        ("5 values, 100,000 operations, 5 clients", Shape { values: 5, ..hundred_thousand }),
+        ("5 values, 1,000,000 operations, 5 clients", Shape { values: 5, ..million }),
+        ("5 values, 1,000 operations, 20 clients", Shape { values: 5, clients: 20, ..register }),
+        ("5 values, 1,000 operations, 50 clients", Shape { values: 5, clients: 50, ..register }),
+        ("append/get, 2,000 operations, 50 clients", Shape { clients: 50, ..appends }),
+        ("append/get, 2,000 operations, 50 clients, stale", Shape { clients: 50, stale: true, ..appends }),
+        ("17 % unknown outcomes, 100 operations", Shape { unknown_permille: 170, ..unknown }),
+        ("25 % unknown outcomes, 100 operations", Shape { unknown_permille: 250, ..unknown }),
+        (
+            "25 % unknown outcomes, 100 operations, stale",
+            Shape { unknown_permille: 250, stale: true, ..unknown },
+        ),
+        ("10,000 keys, 1,000,000 operations, 50 clients", many_keys),
+        ("1,000 keys, 1,000,000 operations, 50 clients", Shape { keys: 1_000, ..many_keys }),
+    ];
+    let mut group = criterion.benchmark_group("generated");
+    group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
+    for (name, shape) in shapes {
+        let history = generate(&shape, 1);
+        let threads: &[usize] = if shape.keys >= 1_000 { &[1, 2] } else { &[1] };
+        for jobs in threads {
+            let name = if threads.len() > 1 { format!("{name}, {jobs} threads") } else { name.to_owned() };
+            let options = Options { jobs: *jobs, ..verdict_only() };
+            group.bench_function(name, |bencher| {
+                bencher.iter_batched(
+                    || (),
+                    |()| is_legal(black_box(&history), &options),
+                    BatchSize::PerIteration,
+                );
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, real_histories, families);
+criterion_main!(benches);

@@ -1,0 +1,305 @@
+//! Where a content comes from: the writes and the appended tokens of a partition, by what they write.
+
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
+
+use crate::engine::fast::{INFINITY, NONE, NotApplicable, View};
+use crate::model::{Content, Model, Reveal};
+
+/// An entry of a table, with enough of the hash to move it and to tell it from most others without looking it up: what
+/// is in the table is far away in memory.
+#[derive(Clone, Copy)]
+struct Entry {
+    short_hash: u32,
+    number: u32,
+}
+
+#[derive(Default)]
+struct Table(HashTable<Entry>);
+
+impl Table {
+    fn spread(short_hash: u32) -> u64 {
+        // An odd constant: the table takes bits from both ends.
+        u64::from(short_hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    fn short_hash(content: Content<'_>) -> u32 {
+        let hash = match content {
+            Content::Bytes(bytes) => FxBuildHasher.hash_one(bytes),
+            _ => FxBuildHasher.hash_one(content),
+        };
+        (hash >> 32) as u32 ^ hash as u32
+    }
+
+    fn insert(&mut self, content: Content<'_>, number: u32) {
+        let short_hash = Self::short_hash(content);
+        let entry = Entry { short_hash, number };
+        self.0.insert_unique(Self::spread(short_hash), entry, |entry| Self::spread(entry.short_hash));
+    }
+
+    fn find(&self, content: Content<'_>, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let short_hash = Self::short_hash(content);
+        let found = self
+            .0
+            .find(Self::spread(short_hash), |entry| entry.short_hash == short_hash && is_it(entry.number));
+        found.map(|entry| entry.number)
+    }
+}
+
+/// The writes and appends of a partition.
+pub(super) struct Sources<'v> {
+    pub(super) initial: Content<'v>,
+    /// For each epoch its root; the first epoch has none.
+    pub(super) roots: Vec<u32>,
+    /// Epochs by the content of the root.
+    by_content: Table,
+    /// Epochs whose content several roots have.
+    repeated: Vec<bool>,
+    /// The different lengths of what is put, as bytes.
+    put_lengths: Vec<usize>,
+    /// The first append of each token.
+    tokens: Table,
+    token_lengths: Vec<usize>,
+    /// The next append of the same token; empty without appends.
+    next_same: Vec<u32>,
+    /// Whether there are writes of nothing, such as deletes.
+    deletes: bool,
+    /// The first return of a write.
+    pub(super) first_write_returned: u32,
+}
+
+/// What a read may descend from.
+pub(super) enum Root {
+    /// This epoch.
+    Epoch(u32),
+    /// Most likely this epoch.
+    Perhaps(u32),
+    /// Nothing.
+    Nowhere,
+}
+
+impl<'v> Sources<'v> {
+    pub(super) fn new<'a: 'v, M: Model>(view: &View<'v, 'a, M>) -> Result<Self, NotApplicable> {
+        let initial = view.model.initial().ok_or(NotApplicable)?;
+        let mut sources = Sources {
+            initial,
+            roots: vec![NONE],
+            by_content: Table::default(),
+            repeated: vec![false],
+            put_lengths: Vec::new(),
+            tokens: Table::default(),
+            token_lengths: Vec::new(),
+            next_same: Vec::new(),
+            deletes: false,
+            first_write_returned: INFINITY,
+        };
+        sources.by_content.insert(initial, 0);
+        for number in view.numbers() {
+            match view.reveal(number) {
+                Reveal::Writes(content) => sources.add_write(view, number, content),
+                Reveal::Appends(token) => sources.add_append(view, number, token)?,
+                Reveal::Reads(_) => {}
+                Reveal::Nothing if view.is_idle(number) => {}
+                Reveal::Nothing | Reveal::Swaps { .. } => return Err(NotApplicable),
+            }
+        }
+        let list = matches!(initial, Content::List(_)) && sources.roots.len() > 1;
+        if sources.has_appends() && (sources.deletes || list || matches!(initial, Content::Number(_))) {
+            return Err(NotApplicable);
+        }
+        sources.put_lengths.sort_unstable();
+        sources.token_lengths.sort_unstable();
+        Ok(sources)
+    }
+
+    pub(super) fn has_appends(&self) -> bool {
+        !self.next_same.is_empty()
+    }
+
+    fn content_of<'a: 'v, M: Model>(&self, view: &View<'v, 'a, M>, epoch: u32) -> Content<'v> {
+        let root = self.roots[epoch as usize];
+        match if root == NONE { Reveal::Nothing } else { view.reveal(root) } {
+            Reveal::Writes(content) => content,
+            _ => self.initial,
+        }
+    }
+
+    fn epoch_with<'a: 'v, M: Model>(&self, view: &View<'v, 'a, M>, content: Content<'_>) -> Option<u32> {
+        self.by_content.find(content, |epoch| self.content_of(view, epoch) == content)
+    }
+
+    fn add_write<'a: 'v, M: Model>(&mut self, view: &View<'v, 'a, M>, number: u32, content: Content<'v>) {
+        self.first_write_returned = self.first_write_returned.min(view.back(number));
+        let epoch = self.roots.len() as u32;
+        self.roots.push(number);
+        self.repeated.push(false);
+        self.deletes |= content == Content::Absent;
+        if let Some(other) = self.epoch_with(view, content) {
+            self.repeated[other as usize] = true;
+            return;
+        }
+        match content {
+            Content::Bytes(bytes) if !self.put_lengths.contains(&bytes.len()) => {
+                self.put_lengths.push(bytes.len());
+            }
+            _ => {}
+        }
+        self.by_content.insert(content, epoch);
+    }
+
+    fn add_append<'a: 'v, M: Model>(
+        &mut self,
+        view: &View<'v, 'a, M>,
+        number: u32,
+        token: &[u8],
+    ) -> Result<(), NotApplicable> {
+        if token.is_empty() {
+            return Err(NotApplicable);
+        }
+        if self.next_same.is_empty() {
+            self.next_same = vec![NONE; view.operations.len()];
+        }
+        if let Some(first) = self.first_append(view, token) {
+            self.next_same[number as usize] = self.next_same[first as usize];
+            self.next_same[first as usize] = number;
+            return Ok(());
+        }
+        if !self.token_lengths.contains(&token.len()) {
+            self.token_lengths.push(token.len());
+        }
+        self.tokens.insert(Content::Bytes(token), number);
+        Ok(())
+    }
+
+    /// The first append of a token in the table; others follow by [`Sources::same`].
+    fn first_append<'a: 'v, M: Model>(&self, view: &View<'v, 'a, M>, token: &[u8]) -> Option<u32> {
+        self.tokens.find(Content::Bytes(token), |number| token_of(view, number) == token)
+    }
+
+    /// All appends of the token of `first`.
+    pub(super) fn same(&self, first: u32) -> impl Iterator<Item = u32> + '_ {
+        std::iter::successors(Some(first), |number| {
+            Some(self.next_same[*number as usize]).filter(|next| *next != NONE)
+        })
+    }
+
+    /// The length of the content at the beginning of an epoch, in bytes or elements.
+    pub(super) fn root_length<'a: 'v, M: Model>(&self, view: &View<'v, 'a, M>, epoch: u32) -> usize {
+        length(self.content_of(view, epoch))
+    }
+
+    /// The epoch that `content`, read by `read`, belongs to.
+    pub(super) fn root_of<'a: 'v, M: Model>(
+        &self,
+        view: &View<'v, 'a, M>,
+        read: u32,
+        content: Content<'v>,
+    ) -> Result<Root, NotApplicable> {
+        if !self.has_appends() {
+            return match self.epoch_with(view, content) {
+                Some(epoch) if self.repeated[epoch as usize] => Err(NotApplicable),
+                Some(epoch) => Ok(Root::Epoch(epoch)),
+                None => Ok(Root::Nowhere),
+            };
+        }
+        let bytes = match content {
+            Content::Bytes(bytes) => bytes,
+            Content::List(_) | Content::Absent => return Ok(Root::Epoch(0)),
+            Content::Number(_) => return Err(NotApplicable),
+        };
+        let puts = self.put_lengths.iter().filter_map(|length| {
+            let epoch = self.epoch_with(view, Content::Bytes(bytes.get(..*length)?))?;
+            (epoch != 0).then_some(epoch)
+        });
+        let mut puts = puts.fuse();
+        let at_first = self.may_be_first(view, read, bytes);
+        match (puts.next(), puts.next()) {
+            (_, Some(_)) => Err(NotApplicable),
+            (Some(epoch), None) if self.repeated[epoch as usize] => Err(NotApplicable),
+            (Some(epoch), None) if at_first => Ok(Root::Perhaps(epoch)),
+            (Some(epoch), None) => Ok(Root::Epoch(epoch)),
+            (None, None) if self.repeated[0] => Err(NotApplicable),
+            (None, None) => Ok(Root::Epoch(0)),
+        }
+    }
+
+    /// Whether `bytes` may descend from the content at first: no write had returned, and they begin like it.
+    fn may_be_first<'a: 'v, M: Model>(&self, view: &View<'v, 'a, M>, read: u32, bytes: &[u8]) -> bool {
+        let initial = if let Content::Bytes(initial) = self.initial { initial } else { &[] };
+        let rest = bytes.strip_prefix(initial);
+        view.call(read) < self.first_write_returned
+            && rest.is_some_and(|rest| rest.is_empty() || self.token_at(view, rest).is_some())
+    }
+
+    /// The tokens that `rest` begins with: one, `Err` if several do, `None` if none does.
+    fn token_at<'a: 'v, M: Model>(
+        &self,
+        view: &View<'v, 'a, M>,
+        rest: &[u8],
+    ) -> Option<Result<u32, NotApplicable>> {
+        let mut found = self
+            .token_lengths
+            .iter()
+            .map_while(|length| rest.get(..*length))
+            .filter_map(|token| self.first_append(view, token));
+        let first = found.next()?;
+        Some(if found.next().is_some() { Err(NotApplicable) } else { Ok(first) })
+    }
+
+    /// Takes `content` behind its first `from` bytes or elements apart: the first append of each token, and the length
+    /// of the content behind it. `None` if that cannot be done.
+    pub(super) fn take_apart<'a: 'v, M: Model>(
+        &self,
+        view: &View<'v, 'a, M>,
+        content: Content<'v>,
+        from: usize,
+    ) -> Result<Option<Vec<(u32, usize)>>, NotApplicable> {
+        let mut parts = Vec::new();
+        let mut at = from;
+        while at < length(content) {
+            let (append, step) = match content {
+                Content::Bytes(bytes) => match self.token_at(view, &bytes[at..]) {
+                    Some(append) => {
+                        let append = append?;
+                        (Some(append), token_of(view, append).len())
+                    }
+                    None => (None, 0),
+                },
+                Content::List(list) => (self.first_append(view, list[at].as_bytes()), 1),
+                Content::Absent | Content::Number(_) => (None, 0),
+            };
+            let Some(append) = append else { return Ok(None) };
+            at += step;
+            parts.push((append, at));
+        }
+        Ok(Some(parts))
+    }
+}
+
+fn token_of<'v, 'a: 'v, M: Model>(view: &View<'v, 'a, M>, number: u32) -> &'v [u8] {
+    match view.reveal(number) {
+        Reveal::Appends(token) => token,
+        _ => &[],
+    }
+}
+
+/// The length of a content, in bytes or elements.
+pub(super) fn length(content: Content<'_>) -> usize {
+    match content {
+        Content::Absent | Content::Number(_) => 0,
+        Content::Bytes(bytes) => bytes.len(),
+        Content::List(list) => list.len(),
+    }
+}
+
+/// Whether `longer` begins with all of `shorter`.
+pub(super) fn begins_with(longer: Content<'_>, shorter: Content<'_>) -> bool {
+    match (longer, shorter) {
+        (Content::Bytes(longer), Content::Bytes(shorter)) => longer.starts_with(shorter),
+        (Content::List(longer), Content::List(shorter)) => longer.starts_with(shorter),
+        (_, Content::Absent) => true,
+        _ => longer == shorter,
+    }
+}

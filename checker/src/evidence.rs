@@ -1,0 +1,101 @@
+//! What a report says about a violation: the operations that matter, and the reason as a sentence.
+
+use crate::engine::{Contradiction, OperationOf, Violation};
+use crate::model::Model;
+use crate::report::{Evidence, Report, Role, Verdict};
+
+/// Concurrent operations in the evidence; more do not help anybody.
+const CONCURRENT_MAX: usize = 16;
+
+/// A violation, however it was found.
+pub(crate) enum Found<'a, M: Model> {
+    /// By a fast path.
+    Contradiction(Contradiction<'a, M>),
+    /// By the search.
+    Violation(Violation<'a, M>),
+}
+
+/// Puts what was found in the partition called `name` into the report.
+pub(crate) fn tell<M: Model>(report: &mut Report, model: &M, name: String, found: &Found<'_, M>) {
+    match found {
+        Found::Contradiction(contradiction) => tell_contradiction(report, model, name, contradiction),
+        Found::Violation(violation) => tell_violation(report, model, name, violation),
+    }
+}
+
+fn evidence<M: Model>(model: &M, role: Role, operation: &OperationOf<M>) -> Evidence {
+    Evidence {
+        role,
+        process: operation.process,
+        operation: model.describe(&operation.op, operation.ret()),
+        invoked_line: operation.invoked.line,
+        returned_line: operation.returned().map(|returned| returned.line),
+    }
+}
+
+fn tell_contradiction<M: Model>(
+    report: &mut Report,
+    model: &M,
+    name: String,
+    contradiction: &Contradiction<'_, M>,
+) {
+    let Contradiction { core, sentence, event, before, .. } = contradiction;
+    let unplaceable =
+        |operation: &&&OperationOf<M>| operation.returned().is_some_and(|at| at.event == *event);
+    let last = core.iter().find(unplaceable).map(|operation| evidence(model, Role::Unplaceable, operation));
+    let others = core.iter().filter(|operation| !unplaceable(operation));
+    report.core =
+        last.into_iter().chain(others.map(|other| evidence(model, Role::Conflict, other))).collect();
+    report.verdict = Verdict::Violation;
+    report.states = before.iter().map(|(_, state)| model.describe_state(state)).collect();
+    let prefix = before.as_ref().map(|(prefix, _)| *prefix);
+    let before =
+        prefix.map(|prefix| format!("; the {prefix} operations that had returned before can be ordered"));
+    report.reason = Some(format!("{name}: {sentence}{}", before.unwrap_or_default()));
+    report.prefix = prefix;
+    report.partition = Some(name);
+}
+
+fn tell_violation<M: Model>(report: &mut Report, model: &M, name: String, violation: &Violation<'_, M>) {
+    let evidence = |role: Role, operation: &OperationOf<M>| evidence(model, role, operation);
+    let mut core = vec![evidence(Role::Unplaceable, violation.operation)];
+    for operation in violation.dead_ends.iter().filter_map(|end| end.made_by) {
+        let evidence = evidence(Role::Before, operation);
+        if !core.contains(&evidence) {
+            core.push(evidence);
+        }
+    }
+    // An operation that returned must be accounted for, one of unknown outcome need not: those come last.
+    let mut concurrent = violation.concurrent.clone();
+    concurrent.retain(|operation| !violation.dead_ends.iter().any(|end| end.made_by == Some(operation)));
+    concurrent.sort_by_key(|operation| (operation.ret().is_none(), operation.invoked.event));
+    core.extend(
+        concurrent.iter().take(CONCURRENT_MAX).map(|operation| evidence(Role::Concurrent, operation)),
+    );
+    report.verdict = Verdict::Violation;
+    report.states = violation.dead_ends.iter().map(|end| model.describe_state(&end.state)).collect();
+    report.reason = Some(reason(&name, violation, &core[0], &report.states));
+    report.prefix = Some(violation.prefix);
+    report.partition = Some(name);
+    report.core = core;
+}
+
+fn reason<M: Model>(
+    name: &str,
+    violation: &Violation<'_, M>,
+    unplaceable: &Evidence,
+    states: &[String],
+) -> String {
+    let Evidence { process, operation, invoked_line, returned_line, .. } = unplaceable;
+    let lines = match returned_line {
+        Some(returned) if *returned > 0 => format!(" (lines {invoked_line}-{returned})"),
+        _ => String::new(),
+    };
+    let more = if violation.more { ", …" } else { "" };
+    format!(
+        "{name}: the first {} operations to return can be ordered, but then process {process} has {operation}{lines}, \
+         which no state explains that is possible by then, such as {}{more}",
+        violation.prefix,
+        states.join(", "),
+    )
+}

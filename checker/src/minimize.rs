@@ -1,0 +1,191 @@
+//! Makes a violation small, soundly: what is left is a violation by itself, and whatever linearizes the whole history
+//! would linearize what is left. So it is enough to understand what is left.
+//!
+//! What may be taken away without making a linearizable history impossible:
+//! - everything after an event; what had not returned by then has an unknown outcome;
+//! - other partitions;
+//! - an operation that is [`Class::ReadOnly`] with its answer: it changes nothing where it is;
+//! - an answer: an operation of unknown outcome may do what it did. (The operation itself must stay: others may need it.)
+//! - where all operations write, read or swap whole contents, every operation that mentions some contents, if no other
+//!   content is swapped with one of these. What was read is what was written last; between the two there was no write, so
+//!   after leaving out writes there still is none. A swap that changed nothing goes with the reads.
+//!
+//! Each is tried on halves, quarters, and so on, down to single operations, and kept if the rest is still a violation. A
+//! contradiction of the fast paths is small from the start: its core, with what wrote the contents.
+
+use std::collections::BTreeMap;
+
+use crate::check::{Options, find_violation};
+use crate::engine::budget::Budget;
+use crate::engine::{OperationOf, decide};
+use crate::evidence::Found;
+use crate::history::{History, Operation, Outcome};
+use crate::model::{Class, Content, Model, Reveal};
+
+/// What one try may cost, in steps of the search.
+const TRY_STEPS_MAX: u64 = 200_000;
+
+/// So many tries at most.
+const TRIES_MAX: usize = 2_000;
+
+/// A small part of a history that is a violation by itself; `None` unless the history is one. Whoever must explain
+/// the violation need not look at anything else.
+pub fn minimize<M: Model>(
+    model: &M,
+    history: &History<M::Op, M::Ret>,
+    options: &Options,
+) -> Option<History<M::Op, M::Ret>> {
+    let (partition, found) = find_violation(model, history, options)?;
+    let (mut small, event) = match &found {
+        Found::Contradiction(contradiction) => {
+            let mut members = [&contradiction.core[..], &contradiction.support[..]].concat();
+            members.sort_by_key(|operation| operation.invoked.event);
+            members.dedup_by_key(|operation| operation.invoked.event);
+            (cut(&members, contradiction.event), contradiction.event)
+        }
+        Found::Violation(violation) => {
+            let event = violation.operation.returned()?.event;
+            (cut(&partition, event), event)
+        }
+    };
+    let mut shrinker = Shrinker { model, options, tries: 0 };
+    // The search sees a violation one answer ahead, so up to the event alone there may be none.
+    if !shrinker.is_violation(&small) {
+        small = cut(&partition, event);
+    }
+    if !shrinker.is_violation(&small) {
+        small = cut(&partition, usize::MAX);
+    }
+    shrinker.shrink(&mut small);
+    Some(History { operations: small, failed: 0, notes: Vec::new() })
+}
+
+/// What was known after event `event`.
+fn cut<O: Clone, R: Clone>(operations: &[&Operation<O, R>], event: usize) -> Vec<Operation<O, R>> {
+    let known = operations.iter().filter(|operation| operation.invoked.event <= event);
+    let mut known: Vec<Operation<O, R>> = known.map(|operation| (*operation).clone()).collect();
+    for operation in &mut known {
+        if operation.returned().is_some_and(|returned| returned.event > event) {
+            operation.outcome = Outcome::Unknown;
+        }
+    }
+    known
+}
+
+struct Shrinker<'m, M: Model> {
+    model: &'m M,
+    options: &'m Options,
+    tries: usize,
+}
+
+impl<M: Model> Shrinker<'_, M> {
+    fn is_violation(&mut self, operations: &[OperationOf<M>]) -> bool {
+        self.tries += 1;
+        let steps_max = self.options.steps_max.min(TRY_STEPS_MAX);
+        let mut budget = Budget::new(steps_max, self.options.memory_bytes_max, None);
+        let operations: Vec<_> = operations.iter().collect();
+        decide(self.model, &operations, &mut budget).is_violation()
+    }
+
+    fn shrink(&mut self, operations: &mut Vec<OperationOf<M>>) {
+        let class = |operation: &OperationOf<M>| self.model.class(&operation.op, operation.ret());
+        let reads: Vec<usize> = operations
+            .iter()
+            .filter(|operation| class(operation) == Class::ReadOnly)
+            .map(|operation| operation.invoked.event)
+            .collect();
+        self.without(operations, reads.iter().map(|read| vec![*read]).collect(), false);
+        let mentions = self.mentions(operations);
+        self.without(operations, mentions, false);
+        let answers = operations.iter().filter(|operation| operation.ret().is_some());
+        let answers = answers.map(|operation| vec![operation.invoked.event]).collect();
+        self.without(operations, answers, true);
+        let mentions = self.mentions(operations);
+        self.without(operations, mentions, false);
+    }
+
+    /// Takes away whole groups, or their answers, as long as a violation is left. Operations by their first event.
+    fn without(&mut self, operations: &mut Vec<OperationOf<M>>, mut groups: Vec<Vec<usize>>, answers: bool) {
+        let mut size = groups.len();
+        while size > 0 {
+            let mut start = 0;
+            while start < groups.len() {
+                if self.tries >= TRIES_MAX {
+                    return;
+                }
+                let end = (start + size).min(groups.len());
+                let mut chosen: Vec<usize> = groups[start..end].concat();
+                chosen.sort_unstable();
+                let is_chosen =
+                    |operation: &OperationOf<M>| chosen.binary_search(&operation.invoked.event).is_ok();
+                let mut fewer = operations.clone();
+                if answers {
+                    let taken = fewer.iter_mut().filter(|operation| is_chosen(operation));
+                    taken.for_each(|operation| operation.outcome = Outcome::Unknown);
+                } else {
+                    fewer.retain(|operation| !is_chosen(operation));
+                }
+                if self.is_violation(&fewer) {
+                    *operations = fewer;
+                    groups.drain(start..end);
+                } else {
+                    start = end;
+                }
+            }
+            size /= 2;
+        }
+    }
+
+    /// The operations that mention each group of contents that no swap connects with others. Empty if something else
+    /// than writes, reads and swaps happens.
+    fn mentions(&self, operations: &[OperationOf<M>]) -> Vec<Vec<usize>> {
+        let mut numbers: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+        let mut leader: Vec<usize> = Vec::new();
+        let mut mentioned: Vec<(usize, usize)> = Vec::new();
+        for operation in operations {
+            let is_read = self.model.class(&operation.op, operation.ret()) == Class::ReadOnly;
+            let contents = match self.model.reveal(&operation.op, operation.ret()) {
+                Reveal::Writes(content) | Reveal::Reads(content) => vec![content],
+                Reveal::Swaps { expected, new } if !is_read => vec![expected, new],
+                _ => return Vec::new(),
+            };
+            let mut joined = None;
+            for content in contents {
+                let fresh = leader.len();
+                let number = *numbers.entry(name_of(content)).or_insert(fresh);
+                if number == fresh {
+                    leader.push(fresh);
+                }
+                let root = root_of(&leader, number);
+                leader[root] = *joined.get_or_insert(root);
+            }
+            mentioned.push((joined.unwrap_or(0), operation.invoked.event));
+        }
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (number, event) in mentioned {
+            groups.entry(root_of(&leader, number)).or_default().push(event);
+        }
+        groups.into_values().collect()
+    }
+}
+
+fn root_of(leader: &[usize], mut number: usize) -> usize {
+    while leader[number] != number {
+        number = leader[number];
+    }
+    number
+}
+
+/// Contents as bytes that differ if the contents do.
+fn name_of(content: Content<'_>) -> Vec<u8> {
+    match content {
+        Content::Absent => vec![0],
+        Content::Number(number) => [&[1][..], &number.to_be_bytes()].concat(),
+        Content::Bytes(bytes) => [&[2], bytes].concat(),
+        Content::List(list) => {
+            let elements =
+                list.iter().map(|value| [&value.as_bytes().len().to_be_bytes(), value.as_bytes()].concat());
+            [&[3][..], &elements.collect::<Vec<_>>().concat()].concat()
+        }
+    }
+}
