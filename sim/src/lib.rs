@@ -14,20 +14,24 @@ pub mod fuzz;
 pub mod invariants;
 #[cfg(madsim)]
 mod judge;
+pub mod mutants;
 #[cfg(madsim)]
 pub mod net;
 #[cfg(madsim)]
 pub mod observer;
 pub mod oracles;
 pub mod outcome;
+pub mod parallel;
 #[cfg(madsim)]
 mod phases;
 pub mod runner;
 pub mod scenario;
 pub mod schedule;
+pub mod shrink;
 #[cfg(madsim)]
 pub mod timing;
 pub mod trace;
+pub mod words;
 #[cfg(madsim)]
 pub mod workload;
 #[cfg(madsim)]

@@ -68,6 +68,15 @@ thread_local! {
     static CAUGHT: RefCell<Option<Option<Panicked>>> = const { RefCell::new(None) };
 }
 
+/// What the current thread has used of a processor, in seconds; `None` where the system does not say.
+///
+/// Read from /proc: the simulator forbids the clock of a thread.
+pub fn thread_core_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanos: u64 = text.split_whitespace().next()?.parse().ok()?;
+    Some(nanos as f64 / 1e9)
+}
+
 /// Runs `request` in a new thread.
 pub fn run(simulate: Simulate, request: &RunRequest, options: &RunOptions) -> Result<Outcome, Internal> {
     std::thread::scope(|scope| {

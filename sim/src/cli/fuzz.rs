@@ -104,14 +104,13 @@ impl Arguments {
         if seeds.end.is_none() && !is_timed {
             return Err(Failure::usage("--seeds: without an end it takes --seconds"));
         }
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let shard = self.shard.unwrap_or(Shard { part: 1, parts: 1 });
         Ok(Campaign {
             sources: self.scenarios.iter().map(|path| read_scenario(path)).collect::<Result<_, _>>()?,
             first_seed: seeds.first,
             end_seed: seeds.end,
             time: self.seconds.map(Duration::from_secs),
-            jobs: self.jobs.map_or(processors, usize::from),
+            jobs: super::jobs(self.jobs),
             shard: (shard.part - 1, shard.parts),
             mutant: self.mutant.clone(),
             check_determinism_percent: self.check_determinism,

@@ -3,7 +3,7 @@
 //! What a seed does never depends on how many jobs there are or which one takes it, and neither does the output.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -33,6 +33,16 @@ pub struct Source {
 }
 
 impl Source {
+    /// Reads a scenario file; the error names it.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            format!("{file}: {error}; `eraft-sim list` shows the scenarios that there are")
+        })?;
+        let scenario = Scenario::parse(&file, &text).map_err(|error| error.to_string())?;
+        Ok(Self { file, text, scenario })
+    }
+
     /// The run of `seed`.
     pub fn request(&self, seed: u64, mutant: Option<&str>) -> RunRequest {
         RunRequest {

@@ -20,10 +20,13 @@ fn fake(request: &RunRequest, _: &RunOptions) -> Result<Outcome, Internal> {
         history: b"{}\n{}\n".to_vec(),
         sim_seconds: 2.0,
         wall_seconds: 0.1,
+        core_seconds: 0.1,
         operations: 10,
         faults: [("net.loss".to_owned(), u64::from(delivers))].into(),
         judged: [("sim.panic".to_owned(), 1)].into(),
         leader_after_ms: Some(request.seed),
+        is_complete: true,
+        hits: Vec::new(),
     })
 }
 

@@ -27,7 +27,7 @@ use crate::disk::{DiskConfig, DiskSim};
 use crate::judge;
 use crate::net::{LinkConfig, NetConfig, NoticeConfig, SimNet, madsim_config};
 use crate::observer::Watcher;
-use crate::outcome::{Outcome, Violation};
+use crate::outcome::{Hit, Outcome, Violation};
 use crate::phases::{self, Ended};
 use crate::runner::{self, Internal, Leak, RunOptions};
 use crate::scenario::{Disk, FaultKind, Network};
@@ -59,6 +59,7 @@ pub struct World {
     nodes: Mutex<BTreeMap<NodeId, NodeState>>,
     active: Mutex<BTreeMap<String, Active>>,
     delivered: Mutex<BTreeMap<FaultKind, u64>>,
+    hits: Mutex<Vec<Hit>>,
     exits: mpsc::UnboundedSender<Exit>,
 }
 
@@ -75,6 +76,7 @@ pub(crate) struct Remains {
     pub(crate) delivered: BTreeMap<FaultKind, u64>,
     pub(crate) elapsed: Duration,
     pub(crate) ended: Option<Ended>,
+    pub(crate) hits: Vec<Hit>,
 }
 
 /// Runs a plan: in a runtime of its own, on this thread.
@@ -165,6 +167,7 @@ impl World {
             nodes: Mutex::default(),
             active: Mutex::default(),
             delivered: Mutex::default(),
+            hits: Mutex::default(),
             exits,
             plan: request.plan.clone(),
         })
@@ -178,6 +181,7 @@ impl World {
             delivered: lock(&self.delivered).clone(),
             elapsed: self.time.elapsed(),
             ended,
+            hits: lock(&self.hits).clone(),
         }
     }
 
