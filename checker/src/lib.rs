@@ -116,7 +116,7 @@ pub use history::{History, HistoryBuilder, Operation, Outcome};
 pub use minimize::minimize;
 pub use model::{Class, Content, Model, Reveal};
 pub use models::ModelKind;
-pub use picture::picture;
+pub use picture::{Interval, html, picture};
 pub use read::event::{Event, EventType, FieldError, Wire};
 pub use read::jsonl::write_jsonl;
 pub use read::lines::Malformed;

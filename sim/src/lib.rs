@@ -10,6 +10,7 @@ pub mod core;
 pub mod digest;
 #[cfg(madsim)]
 pub mod disk;
+pub mod explain;
 pub mod fuzz;
 pub mod invariants;
 #[cfg(madsim)]

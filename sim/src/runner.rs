@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
 use crate::artifact::RunRequest;
+use crate::explain::Stage;
 use crate::outcome::Outcome;
 
 /// The stack of a run's thread; deep futures of several nodes live on it.
@@ -25,6 +26,8 @@ pub struct RunOptions {
     pub until_ms: Option<u64>,
     /// Something that the seed does not decide, for the tests of the digest.
     pub leak: Option<Leak>,
+    /// Filled with what happens, to explain it.
+    pub stage: Option<Stage>,
 }
 
 /// A number from outside of the simulation. The clients of a run that has one wait for so many milliseconds before

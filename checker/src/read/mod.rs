@@ -21,7 +21,7 @@ use crate::minimize::minimize;
 use crate::models::ModelKind;
 use crate::models::kv::{Kv, KvOp, KvRet};
 use crate::models::register::{Register, RegisterOp, RegisterRet};
-use crate::picture::picture;
+use crate::picture::{Interval, intervals, picture};
 use crate::read::jsonl::write_jsonl;
 use crate::read::lines::{Lines, Malformed};
 use crate::report::Report;
@@ -68,6 +68,14 @@ impl AnyHistory {
         match self {
             AnyHistory::Kv(model, history) => picture(model, history, report, title, options),
             AnyHistory::Register(model, history) => picture(model, history, report, title, options),
+        }
+    }
+
+    /// Its operations as intervals, with what a check found; see [`Interval`].
+    pub fn intervals(&self, report: &Report, options: &Options) -> Vec<Interval> {
+        match self {
+            AnyHistory::Kv(model, history) => intervals(model, history, report, options),
+            AnyHistory::Register(model, history) => intervals(model, history, report, options),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod core;
 mod diff;
+mod explain;
 mod fuzz;
 mod list;
 mod mutants;
@@ -49,6 +50,8 @@ enum Command {
     Shrink(shrink::Arguments),
     /// Examine the testbed: how soon each planted bug is found, and by what.
     Mutants(mutants::Arguments),
+    /// Draw an artifact's run as one HTML file.
+    Explain(explain::Arguments),
     /// Show the first event that differs between two traces.
     Diff(diff::Arguments),
     /// List scenarios, faults, invariants and mutants.
@@ -130,6 +133,7 @@ fn execute(command: Command, simulate: Simulate) -> Result<u8, Failure> {
         Command::Replay(arguments) => replay::execute(&arguments, simulate, &mut out)?,
         Command::Shrink(arguments) => shrink::execute(&arguments, simulate, &mut out)?,
         Command::Mutants(arguments) => mutants::execute(&arguments, simulate, &mut out)?,
+        Command::Explain(arguments) => explain::execute(&arguments, simulate, &mut out)?,
         Command::Diff(arguments) => diff::execute(&arguments, &mut out)?,
         Command::List(arguments) => list::execute(&arguments, &mut out)?,
         Command::Core(arguments) => core::execute(&arguments, &mut out)?,

@@ -62,7 +62,8 @@ pub(super) fn execute(
     let artifact = Artifact::read(&arguments.artifact)?;
     let request = artifact.request()?;
     super::check_mutant(request.mutant.as_deref())?;
-    let options = RunOptions { trace: arguments.trace.clone(), until_ms: arguments.until, leak: None };
+    let options =
+        RunOptions { trace: arguments.trace.clone(), until_ms: arguments.until, ..RunOptions::default() };
     let outcome = runner::run(simulate, &request, &options)?;
     let line = Line::new(&request, &outcome, None);
     let output = Output::or_default(arguments.output);

@@ -4,6 +4,7 @@
 
 mod canonical;
 mod kv;
+mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use eraft::types::{Index, NodeId, Term};
 use madsim::time::TimeHandle;
 use tokio::sync::{Notify, oneshot};
 
+use crate::explain::Stage;
 use crate::invariants::{self, Suite};
 use crate::outcome::Violation;
 use crate::scenario::Trigger;
@@ -54,6 +56,8 @@ struct State {
     names: BTreeMap<NodeId, String>,
     waiting: BTreeMap<Trigger, Vec<oneshot::Sender<NodeId>>>,
     payload: Vec<u8>,
+    /// Filled if the run is to be explained.
+    stage: Option<Stage>,
 }
 
 /// What a watcher has seen, once the run is over.
@@ -72,7 +76,7 @@ pub struct Seen {
 
 impl Watcher {
     /// Inside the runtime; `checks` are the ids of the oracles that judge.
-    pub fn new(recorder: Recorder, checks: &[String]) -> Arc<Self> {
+    pub fn new(recorder: Recorder, checks: &[String], stage: Option<Stage>) -> Arc<Self> {
         let ids: Vec<&str> = checks.iter().map(String::as_str).collect();
         let state = State {
             recorder,
@@ -85,6 +89,7 @@ impl Watcher {
             names: BTreeMap::new(),
             waiting: BTreeMap::new(),
             payload: Vec::new(),
+            stage,
         };
         Arc::new(Self { time: TimeHandle::current(), state: Mutex::new(state), violated: Notify::new() })
     }
@@ -103,6 +108,9 @@ impl Watcher {
         let mut state = self.lock();
         if state.violation.is_none() {
             state.recorder.record(at_ns, node, kind, text.as_bytes(), || text.to_owned());
+            if let Some(stage) = &state.stage {
+                stage::note(&mut stage.lock(), at_ns / 1_000, node, kind, text);
+            }
         }
     }
 
@@ -187,12 +195,18 @@ impl State {
         canonical::payload(event, &mut self.payload);
         let name = self.names.entry(node).or_insert_with(|| node.to_string());
         self.recorder.record(at_ns, name, canonical::kind(event), &self.payload, || format!("{event:?}"));
+        if let Some(stage) = &self.stage {
+            stage::event(&mut stage.lock(), at_ns / 1_000, name, event);
+        }
     }
 
     fn violate(&mut self, violation: Violation, at_ns: u64) {
         if self.violation.is_none() {
             let text = format!("{}: {}", violation.oracle, violation.message);
             self.recorder.record(at_ns, "world", "violation", text.as_bytes(), || text.clone());
+            if let Some(stage) = &self.stage {
+                stage::note(&mut stage.lock(), at_ns / 1_000, "world", "violation", &text);
+            }
             self.violation = Some(violation);
         }
     }
