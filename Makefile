@@ -23,6 +23,7 @@ test: setup ## all tests of both worlds, and a bounded fuzz with determinism che
 fuzz: ## the swarm campaign, bounded
 	cargo sim fuzz scenarios/swarm/kv.toml --seeds $(FUZZ_SEEDS) --check-determinism 20
 	cargo sim core --seconds 20
+	cargo sim mutants --check
 	@scripts/same-digests 0..20
 	@scripts/no-mutants
 
@@ -58,5 +59,5 @@ bench: setup ## throughput, latency and simulator speed, printed
 release: setup ## the release binary, without planted bugs: target/release/eraft
 	cargo build --release -p eraft
 
-mutants: setup ## every planted bug at its cheapest layer
-	@scripts/mutants
+mutants: setup ## how soon each planted bug is found, at every layer
+	cargo sim mutants
