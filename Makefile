@@ -24,6 +24,7 @@ fuzz: ## the swarm campaign, bounded
 	cargo sim fuzz scenarios/swarm/kv.toml --seeds $(FUZZ_SEEDS) --check-determinism 20
 	cargo sim core --seconds 20
 	cargo sim mutants --check
+	cargo sim corpus run
 	@scripts/same-digests 0..20
 	@scripts/no-mutants
 

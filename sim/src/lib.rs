@@ -7,6 +7,7 @@ pub mod artifact;
 #[cfg(madsim)]
 pub mod cli;
 pub mod core;
+pub mod corpus;
 pub mod digest;
 #[cfg(madsim)]
 pub mod disk;

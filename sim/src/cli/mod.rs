@@ -2,6 +2,7 @@
 //! 5 undecided, 70 an internal error.
 
 mod core;
+mod corpus;
 mod diff;
 mod explain;
 mod fuzz;
@@ -52,6 +53,8 @@ enum Command {
     Mutants(mutants::Arguments),
     /// Draw an artifact's run as one HTML file.
     Explain(explain::Arguments),
+    /// Keep artifacts, and run those that are kept again.
+    Corpus(corpus::Arguments),
     /// Show the first event that differs between two traces.
     Diff(diff::Arguments),
     /// List scenarios, faults, invariants and mutants.
@@ -134,6 +137,7 @@ fn execute(command: Command, simulate: Simulate) -> Result<u8, Failure> {
         Command::Shrink(arguments) => shrink::execute(&arguments, simulate, &mut out)?,
         Command::Mutants(arguments) => mutants::execute(&arguments, simulate, &mut out)?,
         Command::Explain(arguments) => explain::execute(&arguments, simulate, &mut out)?,
+        Command::Corpus(arguments) => corpus::execute(&arguments, simulate, &mut out)?,
         Command::Diff(arguments) => diff::execute(&arguments, &mut out)?,
         Command::List(arguments) => list::execute(&arguments, &mut out)?,
         Command::Core(arguments) => core::execute(&arguments, &mut out)?,

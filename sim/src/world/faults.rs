@@ -89,7 +89,7 @@ impl World {
             Action::DiskTorn => {
                 let torn_before = self.met(kind);
                 for id in nodes(&hit) {
-                    self.stop(id, End::Power, Some(&fault.id));
+                    self.stop(id, End::Torn, Some(&fault.id));
                 }
                 self.count(kind, self.met(kind) > torn_before);
             }
