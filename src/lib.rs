@@ -3,9 +3,11 @@
 //! The pure modules ([`raft`], [`kv`]'s machine and sessions) know neither clock, nor randomness, nor disk. The
 //! shell round them ([`replica`]) runs on tokio with LevelDB, or inside madsim with a seeded network, clock and disk.
 
+pub mod addresses;
 #[cfg(not(madsim))]
 pub mod cli;
 pub mod client;
+pub mod ctrler;
 pub mod history;
 pub mod kv;
 pub mod machine;
@@ -31,6 +33,10 @@ pub mod proto {
     /// The key-value store's commands, records and client protocol.
     pub mod kv {
         tonic::include_proto!("eraft.kv.v1");
+    }
+    /// The configuration service's records.
+    pub mod ctrler {
+        tonic::include_proto!("eraft.ctrler.v1");
     }
     /// What operators ask a node.
     pub mod admin {
