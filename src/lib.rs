@@ -19,6 +19,7 @@ pub mod random;
 pub mod replica;
 #[cfg(not(madsim))]
 pub mod server;
+pub mod shardkv;
 pub mod storage;
 pub mod types;
 pub mod view;
@@ -37,6 +38,10 @@ pub mod proto {
     /// The configuration service's records.
     pub mod ctrler {
         tonic::include_proto!("eraft.ctrler.v1");
+    }
+    /// The sharded store's commands, records and what groups say to each other.
+    pub mod shardkv {
+        tonic::include_proto!("eraft.shardkv.v1");
     }
     /// What operators ask a node.
     pub mod admin {

@@ -99,6 +99,10 @@ const PURE_FILES: &[&str] = &[
     "src/kv/session.rs",
     "src/machine.rs",
     "src/mutants.rs",
+    "src/shardkv/chunk.rs",
+    "src/shardkv/machine.rs",
+    "src/shardkv/migrate.rs",
+    "src/shardkv/record.rs",
     "src/types.rs",
     "src/view.rs",
 ];
