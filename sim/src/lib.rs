@@ -13,6 +13,8 @@ pub mod digest;
 pub mod disk;
 pub mod explain;
 pub mod fuzz;
+#[cfg(madsim)]
+mod hints;
 pub mod invariants;
 #[cfg(madsim)]
 mod judge;

@@ -9,6 +9,7 @@ mod fuzz;
 mod list;
 mod mutants;
 mod output;
+mod records;
 mod replay;
 mod run;
 mod shrink;
