@@ -90,6 +90,7 @@ pub(crate) fn judge(
         leader_after_ms: ended
             .and_then(|ended| ended.leader_after)
             .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        coverage: seen.coverage,
         is_complete,
         hits,
     })

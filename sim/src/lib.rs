@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod cli;
 pub mod core;
 pub mod corpus;
+pub mod coverage;
 pub mod digest;
 #[cfg(madsim)]
 pub mod disk;

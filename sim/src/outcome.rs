@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::coverage::Coverage;
 use crate::digest::{Checkpoint, hex};
 use crate::trace::Record;
 
@@ -99,6 +100,8 @@ pub struct Outcome {
     pub judged: BTreeMap<String, u64>,
     /// From the end of the faults to a leader that the healthy majority follows, in milliseconds.
     pub leader_after_ms: Option<u64>,
+    /// States of the protocol that it reached.
+    pub coverage: Coverage,
     /// It went through all its phases: what it violates was judged at the end.
     pub is_complete: bool,
     /// The faults that fired, in order.

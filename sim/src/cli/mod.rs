@@ -1,12 +1,14 @@
 //! The commands of `eraft-sim`. Exit codes: 0 passes or done, 1 a violation, 2 usage or malformed input,
 //! 5 undecided, 70 an internal error.
 
+mod ci;
 mod core;
 mod corpus;
 mod diff;
 mod explain;
 mod fuzz;
 mod list;
+mod merge;
 mod mutants;
 mod output;
 mod records;
@@ -56,6 +58,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Keep artifacts, and run those that are kept again.
     Corpus(corpus::Arguments),
+    /// Put the shards of a campaign together.
+    Merge(merge::Arguments),
     /// Show the first event that differs between two traces.
     Diff(diff::Arguments),
     /// List scenarios, faults, invariants and mutants.
@@ -139,6 +143,7 @@ fn execute(command: Command, simulate: Simulate) -> Result<u8, Failure> {
         Command::Mutants(arguments) => mutants::execute(&arguments, simulate, &mut out)?,
         Command::Explain(arguments) => explain::execute(&arguments, simulate, &mut out)?,
         Command::Corpus(arguments) => corpus::execute(&arguments, simulate, &mut out)?,
+        Command::Merge(arguments) => merge::execute(&arguments, &mut out)?,
         Command::Diff(arguments) => diff::execute(&arguments, &mut out)?,
         Command::List(arguments) => list::execute(&arguments, &mut out)?,
         Command::Core(arguments) => core::execute(&arguments, &mut out)?,

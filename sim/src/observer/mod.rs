@@ -16,6 +16,7 @@ use eraft::types::{Index, NodeId, Term};
 use madsim::time::TimeHandle;
 use tokio::sync::{Notify, oneshot};
 
+use crate::coverage::{Coverage, Map};
 use crate::explain::Stage;
 use crate::invariants::{self, Suite};
 use crate::outcome::Violation;
@@ -57,6 +58,7 @@ struct State {
     names: BTreeMap<NodeId, String>,
     waiting: BTreeMap<Trigger, Vec<oneshot::Sender<NodeId>>>,
     payload: Vec<u8>,
+    map: Map,
     /// Filled if the run is to be explained.
     stage: Option<Stage>,
 }
@@ -71,6 +73,8 @@ pub struct Seen {
     pub tail: Vec<Record>,
     /// How often each oracle judged something.
     pub judged: BTreeMap<String, u64>,
+    /// States of the protocol that were reached.
+    pub coverage: Coverage,
     /// The trace file's own trouble.
     pub trace: Result<(), String>,
     /// The mutations that took effect, by their place in the log.
@@ -92,6 +96,7 @@ impl Watcher {
             names: BTreeMap::new(),
             waiting: BTreeMap::new(),
             payload: Vec::new(),
+            map: Map::default(),
             stage,
         };
         Arc::new(Self { time: TimeHandle::current(), state: Mutex::new(state), violated: Notify::new() })
@@ -170,6 +175,7 @@ impl Watcher {
             digest: state.recorder.digest().clone(),
             tail: state.recorder.tail().map(with_words).collect(),
             judged,
+            coverage: state.map.reached().clone(),
             trace,
             effects: std::mem::take(&mut state.exactly_once.effects),
         }
@@ -221,10 +227,12 @@ impl State {
             Event::Opened { raft, applied, .. } => {
                 *face = Face { is_up: true, applied: applied.index, ..Face::default() };
                 see(face, raft);
+                self.map.see(node, raft);
             }
             Event::Stepped { input, effects, raft } => {
                 let was_leader = face.is_leader;
                 see(face, raft);
+                self.map.see(node, raft);
                 let is_new_leader = face.is_leader && !was_leader;
                 self.step_triggers(node, input, effects, is_new_leader);
             }

@@ -39,6 +39,7 @@ fn fake(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Internal>
         faults: std::collections::BTreeMap::new(),
         judged: std::collections::BTreeMap::new(),
         leader_after_ms: None,
+        coverage: crate::coverage::Coverage::default(),
         is_complete: !is_bad,
         hits: hits.collect(),
     })
