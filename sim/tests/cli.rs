@@ -187,7 +187,7 @@ mod simulated {
         );
         let html = String::from_utf8(read(&page)).unwrap();
         assert!(
-            html.len() < 5_000_000 && html.contains("raft.ack_durable") && !html.contains("http"),
+            html.len() < 5_000_000 && html.contains("raft.ack_durable") && !html.contains("://"),
             "{}",
             html.len()
         );

@@ -27,12 +27,6 @@ async function start() {
 
   function paint() {
     waiting = false;
-    const margin = scene.end * 0.02;
-    const whole = scene.end + 2 * margin;
-    const span = Math.min(Math.max(view.right - view.left, Math.min(SPAN_MIN, whole)), whole);
-    const middle = (view.left + view.right) / 2;
-    view.left = Math.min(Math.max(middle - span / 2, -margin), scene.end + margin - span);
-    view.right = view.left + span;
     view.top = Math.min(Math.max(view.top, 0), Math.max(0, painter.height + 10 - canvas.clientHeight));
     painter.draw(things, filter, view, data.evidence);
     const found = filter.words.length ? things.filter(filter.shows).length : null;
@@ -43,8 +37,13 @@ async function start() {
     say('ready', 'yes');
   }
 
+  // Never more than everything with a margin, never less than can be told apart.
   function show(left, right) {
-    [view.left, view.right] = [left, right];
+    const margin = scene.end * 0.02;
+    const whole = scene.end + 2 * margin;
+    const span = Math.min(Math.max(right - left, Math.min(SPAN_MIN, whole)), whole);
+    view.left = Math.min(Math.max((left + right) / 2 - span / 2, -margin), scene.end + margin - span);
+    view.right = view.left + span;
     redraw();
   }
 
@@ -166,7 +165,7 @@ async function start() {
   painter.layout(filter, things);
   if (address.has('left')) show(Number(address.get('left')), Number(address.get('right')));
   else if (scene.end > 2 * FIRST_SPAN) violation();
-  else redraw();
+  else show(0, scene.end);
   if (address.has('press')) setTimeout(() => [...address.get('press')].forEach((key) => keys[key]?.()), 50);
 }
 
