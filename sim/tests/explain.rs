@@ -77,7 +77,9 @@ fn the_picture_opens_zooms_filters_and_follows_the_keyboard() {
     let mutant = "replication.quorum_off_by_one";
     let scenario = "sim/tests/data/short.toml";
     eraft_sim(&["fuzz", scenario, "--seeds", "0..20", "--mutant", mutant, "--out", found.to_str().unwrap()]);
-    let artifact = std::fs::read_dir(&found).unwrap().next().expect("a finding").unwrap().path();
+    let files = std::fs::read_dir(&found).unwrap().map(|entry| entry.unwrap().path());
+    let artifact =
+        files.into_iter().find(|path| path.extension().is_some_and(|end| end == "json")).expect("a finding");
     eraft_sim(&["explain", artifact.to_str().unwrap(), "--html", page.to_str().unwrap()]);
 
     let number = |document: &str| says(document, "visible").parse::<u64>().unwrap();
