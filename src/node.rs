@@ -14,7 +14,7 @@ use crate::proto::kv::kv_server::KvServer;
 use crate::proto::raft as pb;
 use crate::proto::raft::raft_server::RaftServer;
 use crate::raft;
-use crate::replica::{FORMAT_VERSION, Identity, Options, Replica, ReplicaError, Surroundings};
+use crate::replica::{FORMAT_VERSION, Identity, Options, Replica, ReplicaError, Setup, Surroundings};
 use crate::storage::{StorageError, Volume};
 use crate::types::NodeId;
 
@@ -33,7 +33,7 @@ pub struct NodeOptions {
     pub raft: raft::Config,
     /// The shell's timings and bounds.
     pub replica: Options,
-    /// The machine's limits; the same on all nodes of a group.
+    /// The limits under which this node proposes, if it leads.
     pub kv: KvLimits,
 }
 
@@ -94,16 +94,15 @@ pub async fn serve_kv(
     check_identity(&*volume, &identity).await?;
 
     let machine = KvMachine::new(limits, raft.mutants)?;
-    let (replica_identity, replica_surroundings) = (identity.clone(), surroundings.clone());
-    let replica = Replica::open(
+    let replica = Replica::open(Setup {
         machine,
-        raft,
-        replica_identity,
-        replica_options,
-        replica_surroundings,
+        config: raft,
+        identity: identity.clone(),
+        options: replica_options,
+        surroundings: surroundings.clone(),
         observer,
         volume,
-    )
+    })
     .await?;
     let handle = replica.handle();
     let (stop, stopped) = oneshot::channel::<()>();

@@ -70,7 +70,7 @@ pub(super) struct Tuning {
     /// The log is compacted above this size [default: 64MiB].
     #[arg(long, value_name = "BYTES", value_parser = byte_count)]
     log_bytes_max: Option<usize>,
-    /// Larger values are refused; must be the same on all nodes [default: 1MiB, at most 8MiB].
+    /// Larger values are refused; what the leader is given counts for all [default: 1MiB, at most 8MiB].
     #[arg(long, value_name = "BYTES", value_parser = byte_count)]
     value_bytes_max: Option<usize>,
 }

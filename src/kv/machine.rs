@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::operation::{execute, user_key};
-use super::session::{Number, Sessions, acknowledge, load_table, look_up, remember};
+use super::session::{Number, Opening, Sessions, acknowledge, load_table, look_up, remember};
 use super::{KvLimits, LimitError};
 use crate::machine::StateMachine;
 use crate::mutants::{MutantId, Mutants};
@@ -29,6 +29,8 @@ pub struct KvMachine {
 pub enum KvReply {
     /// The session is there, now or since an earlier request.
     SessionOpened,
+    /// The session is closed, or was not open.
+    SessionClosed,
     /// The mutation's result, now or remembered. A result that says `refused` was refused in the log.
     Mutation(MutationResult),
     /// Nothing was executed by this entry.
@@ -74,7 +76,7 @@ pub struct KvStatus {
 }
 
 impl KvMachine {
-    /// A machine with these limits, which all replicas of the group must share.
+    /// A machine with these limits for commands that carry none.
     pub fn new(limits: KvLimits, mutants: Mutants) -> Result<Self, LimitError> {
         limits.validate()?;
         Ok(Self { limits, mutants })
@@ -88,6 +90,7 @@ impl KvMachine {
     fn execute(
         &self,
         view: &dyn View,
+        limits: &KvLimits,
         sessions: &Sessions<'_>,
         request: &Request,
         batch: &mut Batch,
@@ -96,7 +99,7 @@ impl KvMachine {
             return Ok(refused(RefusedReason::RefusedSessionExpired, "the session is not open"));
         };
         acknowledge(&mut session, request.acknowledged_below);
-        let window = self.limits.session_window;
+        let window = limits.session_window;
         let mut number = look_up(&session, request.sequence, window);
         if self.mutants.is(MutantId::KvNoDedup) && matches!(number, Number::Known(_)) {
             number = Number::New;
@@ -118,7 +121,7 @@ impl KvMachine {
             ),
             Number::Known(result) => KvReply::Mutation(result),
             Number::New => {
-                let did = execute(view, &self.limits, &request.operation, batch)?;
+                let did = execute(view, limits, &request.operation, batch)?;
                 let result = MutationResult { result: Some(did) };
                 remember(&mut session, request.sequence, result.clone());
                 KvReply::Mutation(result)
@@ -140,17 +143,22 @@ impl StateMachine for KvMachine {
             Ok(whole) => whole,
             Err(detail) => return Ok((batch, refused(RefusedReason::RefusedMalformed, detail))),
         };
-        let mut sessions = Sessions::load(view, &self.limits, at, whole.time_ms)?;
+        let limits = whole.limits.unwrap_or(self.limits);
+        let mut sessions = Sessions::load(view, &limits, at, whole.time_ms)?;
         let reply = match &whole.wanted {
-            Wanted::Open(client) => {
-                if sessions.open(client, &mut batch)? {
-                    KvReply::SessionOpened
-                } else {
-                    let detail = format!("{} sessions are open, and none is idle", self.limits.sessions_max);
+            Wanted::Open(client) => match sessions.open(client, &mut batch)? {
+                Opening::Open => KvReply::SessionOpened,
+                Opening::Full => {
+                    let detail = format!("{} sessions are open, and none is idle", limits.sessions_max);
                     refused(RefusedReason::RefusedSessionsFull, detail)
                 }
+                Opening::Closed => refused(RefusedReason::RefusedSessionExpired, "the session was closed"),
+            },
+            Wanted::Close(client) => {
+                sessions.close(client, &mut batch)?;
+                KvReply::SessionClosed
             }
-            Wanted::Execute(request) => self.execute(view, &sessions, request, &mut batch)?,
+            Wanted::Execute(request) => self.execute(view, &limits, &sessions, request, &mut batch)?,
         };
         sessions.finish(&mut batch);
         Ok((batch, reply))
@@ -170,11 +178,13 @@ impl StateMachine for KvMachine {
 /// A command that has all its parts.
 struct Whole {
     time_ms: u64,
+    limits: Option<KvLimits>,
     wanted: Wanted,
 }
 
 enum Wanted {
     Open(ClientId),
+    Close(ClientId),
     Execute(Request),
 }
 
@@ -191,6 +201,7 @@ fn parse(command: &[u8]) -> Result<Whole, &'static str> {
     let command = Command::decode(command).map_err(|_| "the command does not decode")?;
     let wanted = match command.operation.ok_or("the command holds no operation")? {
         command::Operation::OpenSession(open) => Wanted::Open(open.client.ok_or(NO_CLIENT)?),
+        command::Operation::CloseSession(close) => Wanted::Close(close.client.ok_or(NO_CLIENT)?),
         command::Operation::Execute(execute) => Wanted::Execute(Request {
             client: execute.client.ok_or(NO_CLIENT)?,
             sequence: execute.sequence,
@@ -198,7 +209,9 @@ fn parse(command: &[u8]) -> Result<Whole, &'static str> {
             operation: execute.mutation.and_then(|m| m.operation).ok_or("the command holds no mutation")?,
         }),
     };
-    Ok(Whole { time_ms: command.time_ms, wanted })
+    let limits = command.limits.map(KvLimits::try_from).transpose();
+    let limits = limits.map_err(|_| "the command's limits make no sense")?;
+    Ok(Whole { time_ms: command.time_ms, limits, wanted })
 }
 
 fn refused(reason: RefusedReason, detail: impl Into<String>) -> KvReply {

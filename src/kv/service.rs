@@ -55,11 +55,14 @@ impl KvService {
         Self { handle, identity, surroundings, limits, in_flight: InFlight::default() }
     }
 
-    async fn answer(&self, bytes: Bytes) -> pb::Reply {
-        let request = match pb::Request::decode(bytes) {
-            Ok(request) => request,
-            Err(error) => return refusal(0, RefusedReason::RefusedMalformed, error.to_string(), 0),
-        };
+    async fn answer_bytes(&self, bytes: Bytes) -> pb::Reply {
+        match pb::Request::decode(bytes) {
+            Ok(request) => self.answer(request).await,
+            Err(error) => refusal(0, RefusedReason::RefusedMalformed, error.to_string(), 0),
+        }
+    }
+
+    async fn answer(&self, request: pb::Request) -> pb::Reply {
         let id = request.id;
         if request.deadline_ms == 0 {
             return refusal(id, RefusedReason::RefusedDeadline, "the deadline has passed", 0);
@@ -70,6 +73,7 @@ impl KvService {
             None => return refusal(id, RefusedReason::RefusedMalformed, "a request without an operation", 0),
             Some(request::Operation::Get(get)) => return self.get(id, get, deadline).await,
             Some(request::Operation::OpenSession(open)) => pb::command::Operation::OpenSession(open),
+            Some(request::Operation::CloseSession(close)) => pb::command::Operation::CloseSession(close),
             Some(request::Operation::Execute(execute)) => return self.execute(id, execute, deadline).await,
         };
         self.propose(id, operation, deadline).await
@@ -93,10 +97,17 @@ impl KvService {
     }
 
     async fn propose(&self, id: u64, operation: pb::command::Operation, deadline: Moment) -> pb::Reply {
-        let command = pb::Command { time_ms: self.surroundings.clock.wall_ms(), operation: Some(operation) };
+        let command = pb::Command {
+            time_ms: self.surroundings.clock.wall_ms(),
+            limits: Some(self.limits.into()),
+            operation: Some(operation),
+        };
         match self.handle.propose(command.encode_to_vec().into(), deadline).await {
             Decision::Done(KvReply::SessionOpened, index) => {
                 accepted(id, done::Result::SessionOpened(true), index.0)
+            }
+            Decision::Done(KvReply::SessionClosed, index) => {
+                accepted(id, done::Result::SessionClosed(true), index.0)
             }
             Decision::Done(KvReply::Mutation(result), index) => {
                 accepted(id, done::Result::Mutation(result), index.0)
@@ -145,7 +156,11 @@ impl KvService {
         let frame = requests.message().await.map_err(|status| status.message().to_owned())?;
         let frame = frame.ok_or("the stream ended before its first message")?;
         let hello = Joiner::default().join(frame.payload)?.ok_or("a first message of several frames")?;
-        let hello = pb::ClientHello::decode(hello).map_err(|error| error.to_string())?;
+        self.check(&pb::ClientHello::decode(hello).map_err(|error| error.to_string())?)
+    }
+
+    /// Who says `hello`, or why we do not talk to it.
+    fn check(&self, hello: &pb::ClientHello) -> Result<Party, String> {
         if hello.format_version != FORMAT_VERSION {
             return Err(format!("format {}, this node speaks {FORMAT_VERSION}", hello.format_version));
         }
@@ -170,7 +185,8 @@ impl Kv for KvService {
             let party = match service.hello(&mut requests).await {
                 Ok(party) => party,
                 Err(reason) => {
-                    yield Err(reason);
+                    // The one status of this kind: the client knows by it that nothing on the stream was taken.
+                    yield Err(Status::failed_precondition(reason));
                     return;
                 }
             };
@@ -191,7 +207,7 @@ impl Kv for KvService {
                         Some(reply) = under_way.next(), if !under_way.is_empty() => reply,
                         frame = frames.next(), if open && under_way.len() < REQUESTS_PER_STREAM_MAX => {
                             match frame.map(|frame| frame.and_then(|frame| joiner.join(frame))) {
-                                Some(Ok(Some(message))) => under_way.push(service.answer(message)),
+                                Some(Ok(Some(message))) => under_way.push(service.answer_bytes(message)),
                                 Some(Ok(None)) => {}
                                 Some(Err(_)) | None => open = false,
                             }
@@ -205,19 +221,32 @@ impl Kv for KvService {
             };
             let mut replies = link.outbound(route.back(), replies.boxed());
             while let Some(frame) = replies.next().await {
-                yield frame;
+                yield frame.map(|payload| pb::Frame { payload }).map_err(Status::unavailable);
             }
         };
-        let replies = replies.map(|frame| match frame {
-            Ok(payload) => Ok(pb::Frame { payload }),
-            Err(reason) => Err(Status::failed_precondition(reason)),
-        });
         Ok(Response::new(Box::pin(replies)))
     }
 
     async fn call(&self, request: Request<pb::Frame>) -> Result<Response<pb::Frame>, Status> {
-        let reply = self.answer(request.into_inner().payload).await;
-        Ok(Response::new(pb::Frame { payload: reply.encode_to_vec().into() }))
+        let payload = request.into_inner().payload;
+        let call = pb::Call::decode(payload.clone())
+            .map_err(|error| Status::invalid_argument(format!("a call that does not decode: {error}")))?;
+        let party = match self.check(&call.hello.unwrap_or_default()) {
+            Ok(party) => party,
+            Err(reason) => return Err(Status::failed_precondition(reason)),
+        };
+        let Some(request) = call.request else {
+            return Err(Status::invalid_argument("a call without a request"));
+        };
+        // A call is a stream of one message each way, as far as the network is concerned.
+        let route = Route { from: party, to: Party::Node(self.identity.id), channel: Channel::Client };
+        let link = &self.surroundings.link;
+        let one = |payload| futures_util::stream::iter([Ok(payload)]).boxed();
+        let lost = || Err("it was lost".to_owned());
+        link.inbound(route, one(payload)).next().await.unwrap_or_else(lost).map_err(Status::unavailable)?;
+        let reply = self.answer(request).await.encode_to_vec().into();
+        let reply = link.outbound(route.back(), one(reply)).next().await.unwrap_or_else(lost);
+        Ok(Response::new(pb::Frame { payload: reply.map_err(Status::unavailable)? }))
     }
 }
 

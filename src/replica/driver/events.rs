@@ -132,9 +132,9 @@ impl<M: StateMachine> Driver<M> {
     pub(super) fn step(&mut self, input: Input) {
         let before = self.effects.len();
         let led = self.raft.is_leader();
-        let copy = input.clone();
+        let copy = self.observer.wants_inputs().then(|| input.clone());
         self.raft.step(input, &mut self.effects);
-        let (input, effects) = (&copy, &self.effects[before..]);
+        let (input, effects) = (copy.as_ref(), &self.effects[before..]);
         self.observer.observe(self.identity.id, &Observed::Stepped { input, effects, raft: &self.raft });
         if led && !self.raft.is_leader() {
             // They may be committed by the next leader or overwritten; the clients' retries find out.

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::Setup;
 use super::log_store::LogStore;
 use super::options::Options;
 use super::snapshots::Staged;
@@ -198,18 +199,14 @@ pub(super) struct Driver<M: StateMachine> {
 }
 
 impl<M: StateMachine> Driver<M> {
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
-        machine: M,
-        identity: Identity,
-        options: Options,
-        surroundings: Surroundings,
-        observer: Arc<dyn Observer>,
-        volume: Arc<dyn Volume>,
+        setup: Setup<M>,
         inbox: mpsc::Receiver<Event<M>>,
         events: mpsc::WeakSender<Event<M>>,
         opened: Opened,
     ) -> Self {
+        // The core has taken its configuration over when it was opened.
+        let Setup { machine, config: _, identity, options, surroundings, observer, volume } = setup;
         let transport = Transport::start(&identity, &options, &surroundings);
         let election_draws = surroundings.draws.site("election", identity.id.0);
         Self {
