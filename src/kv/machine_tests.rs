@@ -99,7 +99,8 @@ pub(super) fn execute(client: u64, sequence: u64, below: u64, operation: Operati
 
 pub(super) fn close(client: u64, time_ms: u64) -> Vec<u8> {
     let close = CloseSession { client: Some(id(client)) };
-    Command { time_ms, limits: None, operation: Some(command::Operation::CloseSession(close)) }.encode_to_vec()
+    Command { time_ms, limits: None, operation: Some(command::Operation::CloseSession(close)) }
+        .encode_to_vec()
 }
 
 pub(super) fn append(key: &'static str, value: &'static str) -> Operation {
@@ -287,7 +288,8 @@ fn reopening_an_idle_session_keeps_it() {
 
 #[test]
 fn a_closed_session_is_out_of_the_count_and_a_late_duplicate_cannot_bring_it_back() {
-    let mut group = Group::new(KvLimits { session_idle_ms: 1 << 30, session_idle_entries: 1 << 30, ..small() });
+    let mut group =
+        Group::new(KvLimits { session_idle_ms: 1 << 30, session_idle_entries: 1 << 30, ..small() });
     group.open(1, 0);
     assert_eq!(group.append(1, 0, 0, "a"), done());
     for _ in 0..2 {

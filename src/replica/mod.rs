@@ -77,8 +77,9 @@ impl<M: StateMachine> Replica<M> {
             options: setup.options.clone(),
             surroundings: setup.surroundings.clone(),
             volume: setup.volume.clone(),
+            travelled: Arc::default(),
         });
-        let driver = Driver::new(setup, inbox, events.downgrade(), opened);
+        let driver = Driver::new(setup, inbox, events.downgrade(), service.travelled.clone(), opened);
         Ok(Self { driver, handle: Handle { events, service } })
     }
 

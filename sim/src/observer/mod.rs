@@ -225,7 +225,13 @@ impl State {
         }
     }
 
-    fn step_triggers(&mut self, node: NodeId, input: Option<&Input>, effects: &[Effect], is_new_leader: bool) {
+    fn step_triggers(
+        &mut self,
+        node: NodeId,
+        input: Option<&Input>,
+        effects: &[Effect],
+        is_new_leader: bool,
+    ) {
         if self.waiting.is_empty() {
             return;
         }

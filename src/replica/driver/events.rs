@@ -96,6 +96,7 @@ impl<M: StateMachine> Driver<M> {
                 let staged = match staged {
                     Ok(staged) => staged,
                     Err(reason) => {
+                        self.keep_leftover();
                         let _ = installed.send(Err(reason));
                         return;
                     }
@@ -107,12 +108,13 @@ impl<M: StateMachine> Driver<M> {
                     self.effects.iter().any(|effect| matches!(effect, Effect::RefuseSnapshot { .. }));
                 if refused {
                     self.staged = None;
+                    self.keep_leftover();
                 }
                 let outcome = if refused { Err("not newer than what is here".to_owned()) } else { Ok(()) };
                 let _ = installed.send(outcome);
             }
             Event::SnapshotSent { to, installed } => {
-                self.sending.remove(&to);
+                self.snapshot_sent(to, installed.is_some());
                 self.step(Input::SnapshotSent { to, installed });
             }
         }
@@ -123,6 +125,8 @@ impl<M: StateMachine> Driver<M> {
             match alarm {
                 Alarm::Raft(timer) => self.step(Input::Timeout(timer)),
                 Alarm::Flush => self.start_flush(),
+                Alarm::ReleaseSnapshot => self.release_snapshot(),
+                Alarm::DropLeftover => self.drop_leftover(),
             }
             self.execute().await?;
         }
