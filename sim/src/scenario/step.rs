@@ -1,7 +1,7 @@
 //! The steps of a scenario's script: what is done and claimed, one after the other, while the clients work.
 //!
-//! A scenario that has steps runs until they end instead of for a time. `about` of a step is its documentation; what
-//! each key means stands with its field.
+//! A scenario that has steps runs until they end instead of for a time. In its file a step is a table whose `do` is the
+//! variant's name in small letters, and whose other keys are its fields (`as` is `name`); what each means stands here.
 
 use std::fmt;
 

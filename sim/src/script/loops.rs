@@ -24,6 +24,7 @@ const SPLIT_MS: (u64, u64) = (1_000, 200);
 impl Script {
     pub(super) async fn figure_eight(&mut self, iterations: u64, by: Loss, chance: f64) -> Held {
         self.open_session().await?;
+        let mut taken_away = 0;
         for _ in 0..iterations {
             for (node, _) in self.connected().iter().filter(|(_, face)| face.is_leader) {
                 self.probe.submit(*node, &self.probe.command(0));
@@ -35,6 +36,7 @@ impl Script {
             if let Some(leader) = leader
                 && draw.chance(chance)
             {
+                taken_away += 1;
                 match by {
                     Loss::Crash => self.crash(leader),
                     Loss::Cut => self.cut(leader),
@@ -48,6 +50,9 @@ impl Script {
                 self.start(back);
                 self.rejoin(back);
             }
+        }
+        if taken_away == 0 {
+            return Err("no leader was taken away: there was nothing to see".to_owned());
         }
         Ok(())
     }

@@ -101,11 +101,11 @@ impl Script {
                     for round in 1..=*times {
                         self.steps(steps, format!("{path}, round {round}, ")).await?;
                     }
-                    continue;
+                } else {
+                    self.world.watcher.note("script", "script.step", &step.to_string());
+                    self.step(step).await.map_err(|why| format!("step {path}, `{}`: {why}", step.word()))?;
+                    self.world.watcher.claim();
                 }
-                self.world.watcher.note("script", "script.step", &step.to_string());
-                self.step(step).await.map_err(|why| format!("step {path}, `{}`: {why}", step.word()))?;
-                self.world.watcher.claim();
             }
             Ok(())
         })
@@ -176,12 +176,7 @@ impl Script {
             | Step::Get { .. }
             | Step::Pending { .. }
             | Step::Finished { .. } => self.caller_step(step).await,
-            Step::Repeat { times, steps } => {
-                for _ in 0..*times {
-                    self.steps(steps, String::new()).await?;
-                }
-                Ok(())
-            }
+            Step::Repeat { .. } => Err("is no single step".to_owned()),
         }
     }
 
