@@ -74,13 +74,15 @@ fn source(file: &str, text: String) -> Source {
 }
 
 fn outcome(source: &Source, seed: u64, mutant: Option<&str>) -> Outcome {
-    run(eraft_sim::world::run, &source.request(seed, mutant), &RunOptions::default()).expect("no internal error")
+    run(eraft_sim::world::run, &source.request(seed, mutant), &RunOptions::default())
+        .expect("no internal error")
 }
 
 fn pass(names: &[&str], seeds: std::ops::Range<u64>) {
     for name in names {
         let file = directory().join(format!("{name}.toml"));
-        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let text =
+            std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let source = source(&file.display().to_string(), text);
         assert_eq!(source.scenario.name, *name);
         for seed in seeds.clone() {
@@ -112,7 +114,9 @@ fn kv_scenarios_pass() {
 /// The same script and seed have one digest.
 #[test]
 fn scripts_repeat() {
-    for name in ["TestFigure82C", "TestUnreliableChurn2C", "TestOnePartition3A", "TestPersistPartitionUnreliable3A"] {
+    for name in
+        ["TestFigure82C", "TestUnreliableChurn2C", "TestOnePartition3A", "TestPersistPartitionUnreliable3A"]
+    {
         let text = std::fs::read_to_string(directory().join(format!("{name}.toml"))).expect("it is there");
         let source = source(name, text);
         let (one, two) = (outcome(&source, 7, None), outcome(&source, 7, None));
@@ -147,7 +151,11 @@ fn every_claim_can_fail() {
             "although nothing was wrong",
         ),
         // The log.
-        (r#"{ do = "agree" }, { do = "cut", nodes = ["n1", "n2"] }, { do = "agree", on = 2 }"#, "", "did not agree"),
+        (
+            r#"{ do = "agree" }, { do = "cut", nodes = ["n1", "n2"] }, { do = "agree", on = 2 }"#,
+            "",
+            "did not agree",
+        ),
         (
             r#"{ do = "agree" }, { do = "crash", nodes = "n3" }, { do = "agree", on = 3, at_first = true }"#,
             "",
@@ -177,7 +185,11 @@ fn every_claim_can_fail() {
         (r#"LED, { do = "calls", at_least = 999, at_most = 9999 }"#, "", "at least 999 are expected"),
         (r#"{ do = "agree", bytes = 5000 }, { do = "bytes_at_most", bytes = 9000 }"#, "", "bytes were sent"),
         (r#"{ do = "agree", bytes = 2000 }, { do = "log_at_most", bytes = 1999 }"#, "", "are in the log of"),
-        (r#"{ do = "agree", bytes = 500 }, { do = "state_at_most", bytes = 499 }"#, "", "are in the state of"),
+        (
+            r#"{ do = "agree", bytes = 500 }, { do = "state_at_most", bytes = 499 }"#,
+            "",
+            "are in the state of",
+        ),
         (
             r#"{ do = "agree", commands = 40 }, { do = "wait", ms = 200 }, { do = "uncompacted" }"#,
             compacting,
@@ -213,7 +225,11 @@ fn every_claim_can_fail() {
             "did not end within 3000 ms",
         ),
         // The script as a whole.
-        (r#"{ do = "repeat", times = 200, steps = [{ do = "wait", ms = 1000 }] }"#, "", "not over after 120 s"),
+        (
+            r#"{ do = "repeat", times = 200, steps = [{ do = "wait", ms = 1000 }] }"#,
+            "",
+            "not over after 120 s",
+        ),
     ] {
         let message = refuted(&steps.replace("LED", led), settings);
         assert!(message.contains(said), "{steps}: {message}");

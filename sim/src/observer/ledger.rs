@@ -57,8 +57,10 @@ impl Ledger {
         for effect in effects {
             match effect {
                 Effect::Send { message, .. } => {
-                    let is_request =
-                        matches!(message.body, Body::Vote { .. } | Body::Append { .. } | Body::Heartbeat { .. });
+                    let is_request = matches!(
+                        message.body,
+                        Body::Vote { .. } | Body::Append { .. } | Body::Heartbeat { .. }
+                    );
                     self.calls += u64::from(is_request);
                 }
                 Effect::SendSnapshot { .. } => self.calls += 1,

@@ -20,8 +20,8 @@ use crate::outcome::Violation;
 use crate::scenario::Trigger;
 use crate::trace::{Record, Recorder};
 use kv::{ExactlyOnce, Replicas};
-use ledger::Ledger;
 pub use ledger::Fate;
+use ledger::Ledger;
 
 /// What is known of a node that runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

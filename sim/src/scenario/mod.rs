@@ -240,7 +240,11 @@ impl Scenario {
             workload,
             network: NetworkSettings::read(&root.section("network", NetworkSettings::KEYS)?)?,
             disk: DiskSettings::read(&root.section("disk", DiskSettings::KEYS)?)?,
-            heal: phases_section.word("heal", &heal)?.unwrap_or(if steps.is_empty() { Heal::Majority } else { Heal::All }),
+            heal: phases_section.word("heal", &heal)?.unwrap_or(if steps.is_empty() {
+                Heal::Majority
+            } else {
+                Heal::All
+            }),
             faults: faults::read_scripted(&root, &cluster, &phases)?,
             random_faults: faults::read_random(&root)?,
             checks: read_checks(&root.section("checks", &["oracles", "skip"])?, !steps.is_empty())?,
@@ -267,9 +271,8 @@ fn read_checks(section: &Section<'_>, has_steps: bool) -> Result<Vec<String>, Sc
         }
         Ok(names)
     };
-    let wanted = named("oracles")?.unwrap_or_else(|| {
-        oracles::ids().filter(|id| has_steps || *id != oracles::SCRIPT).collect()
-    });
+    let wanted = named("oracles")?
+        .unwrap_or_else(|| oracles::ids().filter(|id| has_steps || *id != oracles::SCRIPT).collect());
     let skipped = named("skip")?.unwrap_or_default();
     Ok(wanted.into_iter().filter(|name| !skipped.contains(name)).map(str::to_owned).collect())
 }

@@ -101,10 +101,9 @@ struct Reader<'r, 't> {
 impl Reader<'_, '_> {
     fn step(&mut self, word: &str) -> Result<Step, ScenarioError> {
         Ok(match word {
-            "one_leader" => Step::OneLeader {
-                within_ms: self.within_ms(LEADER_WITHIN_MS)?,
-                name: self.new_name()?,
-            },
+            "one_leader" => {
+                Step::OneLeader { within_ms: self.within_ms(LEADER_WITHIN_MS)?, name: self.new_name()? }
+            }
             "no_leader" => Step::NoLeader,
             "same_term" => Step::SameTerm { unchanged: self.flag("unchanged")? },
             "wait" => Step::Wait { ms: self.needed("ms", 1..=TIME_MS_MAX)? },
@@ -130,10 +129,7 @@ impl Reader<'_, '_> {
             "propose" => Step::Propose {
                 at: self.node("at")?,
                 commands: self.number("commands", 1..=COUNT_MAX, 1)?,
-                ahead: match self.section.setting("ahead", 1..=COUNT_MAX)? {
-                    Some(ahead) => Some((ahead.low(), ahead.high())),
-                    None => None,
-                },
+                ahead: self.section.setting("ahead", 1..=COUNT_MAX)?.map(|ahead| (ahead.low(), ahead.high())),
             },
             "committed" => Step::Committed {
                 on: self.number("on", 1..=self.scope.nodes, self.scope.nodes)?,
@@ -194,7 +190,8 @@ impl Reader<'_, '_> {
     }
 
     fn pick(&mut self) -> Result<Step, ScenarioError> {
-        let (of, not) = (self.nodes("of")?, if self.section.has("not") { Some(self.node("not")?) } else { None });
+        let (of, not) =
+            (self.nodes("of")?, if self.section.has("not") { Some(self.node("not")?) } else { None });
         let in_turn = self.flag("in_turn")?;
         if in_turn && not.is_some() {
             return Err(self.section.error("not", "says nothing about a pick `in_turn`"));
@@ -258,7 +255,9 @@ impl Reader<'_, '_> {
                 self.scope.names.insert(name.clone());
                 Ok(Some(name))
             }
-            _ => Err(self.section.error("as", format!("`{name}` cannot be a name: small letters, as `first`"))),
+            _ => {
+                Err(self.section.error("as", format!("`{name}` cannot be a name: small letters, as `first`")))
+            }
         }
     }
 

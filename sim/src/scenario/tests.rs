@@ -30,7 +30,10 @@ fn a_scenario_with_steps_heals_everything_and_is_judged_by_them() {
     assert_eq!(plan.must_judge(), ["kv.linearizable", "sim.script"]);
     let json = serde_json::to_string(&plan).unwrap();
     assert!(serde_json::from_str::<crate::schedule::Plan>(&json).unwrap() == plan, "another plan came back");
-    assert!(json.contains(r#"{"do":"repeat","times":2,"steps":[{"do":"put","client":"client","key":"k""#), "{json}");
+    assert!(
+        json.contains(r#"{"do":"repeat","times":2,"steps":[{"do":"put","client":"client","key":"k""#),
+        "{json}"
+    );
 }
 
 /// Every way to be wrong, with what is said about it.
@@ -101,7 +104,8 @@ fn errors_name_file_line_column_and_key_and_what_would_be_right() {
             "s.toml:1:47: steps[0].steps[0].ms: missing: `ms` has no default here",
         ),
         (
-            "steps = [{ do = \"one_leader\", as = \"first\" }, { do = \"cut\", nodes = \"frist+1\" }]\n".to_owned(),
+            "steps = [{ do = \"one_leader\", as = \"first\" }, { do = \"cut\", nodes = \"frist+1\" }]\n"
+                .to_owned(),
             "s.toml:1:69: steps[1].nodes: no earlier step names a node `frist`, did you mean `first`?",
         ),
         (

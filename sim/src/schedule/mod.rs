@@ -126,8 +126,7 @@ impl Plan {
         if self.steps.is_empty() {
             return checks.collect();
         }
-        let has_clients =
-            self.configuration.workload.clients > 0 || self.steps.iter().any(Step::has_client);
+        let has_clients = self.configuration.workload.clients > 0 || self.steps.iter().any(Step::has_client);
         checks.filter(|id| *id == oracles::SCRIPT || (has_clients && *id == "kv.linearizable")).collect()
     }
 }

@@ -87,7 +87,8 @@ impl Script {
                 until(Duration::from_millis(*within_ms), all_ended).await;
                 for Background { what, expected, outcome } in begun {
                     let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    let outcome = outcome.ok_or_else(|| format!("`{what}` did not end within {within_ms} ms"))?;
+                    let outcome =
+                        outcome.ok_or_else(|| format!("`{what}` did not end within {within_ms} ms"))?;
                     judge(&what, expected.as_deref(), outcome)?;
                 }
                 Ok(())

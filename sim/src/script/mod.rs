@@ -89,11 +89,7 @@ impl Script {
         self.kept().await.map_err(|why| format!("after the last step: {why}"))
     }
 
-    fn steps<'a>(
-        &'a mut self,
-        steps: &'a [Step],
-        path: String,
-    ) -> Pin<Box<dyn Future<Output = Held> + 'a>> {
+    fn steps<'a>(&'a mut self, steps: &'a [Step], path: String) -> Pin<Box<dyn Future<Output = Held> + 'a>> {
         Box::pin(async move {
             for (number, step) in (1..).zip(steps) {
                 let path = format!("{path}{number}");
@@ -142,9 +138,10 @@ impl Script {
                 Ok(())
             }
             Step::Pick { name, of, not, in_turn } => self.pick(name, of, not.as_ref(), *in_turn),
-            Step::Agree { .. } | Step::Propose { .. } | Step::Committed { .. } | Step::NotCommitted { .. } => {
-                self.log_step(step).await
-            }
+            Step::Agree { .. }
+            | Step::Propose { .. }
+            | Step::Committed { .. }
+            | Step::NotCommitted { .. } => self.log_step(step).await,
             Step::Mark => {
                 self.counts = Counts::now(&self.world);
                 Ok(())
@@ -167,7 +164,9 @@ impl Script {
                 self.reliable();
                 Ok(())
             }
-            Step::FigureEight { iterations, by, chance } => self.figure_eight(*iterations, *by, *chance).await,
+            Step::FigureEight { iterations, by, chance } => {
+                self.figure_eight(*iterations, *by, *chance).await
+            }
             Step::Churn { proposers, iterations } => self.churn(*proposers, *iterations).await,
             Step::Partitions { for_ms } => self.partitions(*for_ms).await,
             Step::ClientsDone { within_ms } => self.clients_done(*within_ms).await,

@@ -39,7 +39,8 @@ impl Script {
                 Who::Random => nodes.extend(self.draw().pick(&all)),
                 Who::Node(number) => nodes.push(NodeId(*number)),
                 Who::Named(name, further) => {
-                    let named = self.names.get(name).ok_or_else(|| format!("no node is called `{name}` yet"))?;
+                    let named =
+                        self.names.get(name).ok_or_else(|| format!("no node is called `{name}` yet"))?;
                     nodes.push(NodeId((named.0 - 1 + further) % all.len() as u64 + 1));
                 }
             }

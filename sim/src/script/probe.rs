@@ -25,7 +25,7 @@ use crate::scenario::Step;
 use crate::world::World;
 
 /// The probe's session.
-const PROBE: ClientId = ClientId { high: 0x7072_6f62_65, low: 0 };
+const PROBE: ClientId = ClientId { high: 0x70_726f_6265, low: 0 };
 /// The key that its commands append to.
 const KEY: &[u8] = b"script";
 /// So many numbers may overtake a later one; well within a session's window.
@@ -110,7 +110,8 @@ impl Probe {
         let Some(replica) = self.world.replica(node) else { return false };
         let (probe, asked) = (self.clone(), asked.clone());
         madsim::task::spawn(async move {
-            if let Decision::Done(KvReply::Mutation(result), _) = replica.propose(asked.command, never()).await
+            if let Decision::Done(KvReply::Mutation(result), _) =
+                replica.propose(asked.command, never()).await
                 && matches!(result.result, Some(mutation_result::Result::Done(_)))
             {
                 probe.acknowledged().insert(asked.number);
@@ -174,12 +175,15 @@ impl Script {
                 let is_committed = || commands.iter().all(|asked| is_applied(&self.world, asked, *on));
                 match until(Duration::from_millis(*within_ms), is_committed).await {
                     true => Ok(()),
-                    false => Err(format!("not all commands were applied by {on} nodes within {within_ms} ms")),
+                    false => {
+                        Err(format!("not all commands were applied by {on} nodes within {within_ms} ms"))
+                    }
                 }
             }
             Step::NotCommitted { for_ms } => {
                 sleep(Duration::from_millis(*for_ms)).await;
-                let fates = self.proposed.commands.iter().map(|asked| self.world.watcher.fate(&asked.command));
+                let fates =
+                    self.proposed.commands.iter().map(|asked| self.world.watcher.fate(&asked.command));
                 match fates.filter_map(|fate| fate.applied).next() {
                     Some(index) => Err(format!("index {index} was applied without a majority")),
                     None => Ok(()),
@@ -232,7 +236,10 @@ impl Script {
                 return Ok(());
             }
             if terms.at_first {
-                return Err(format!("{leader} took a command, and nothing came of it in {} ms", ATTEMPT.as_millis()));
+                return Err(format!(
+                    "{leader} took a command, and nothing came of it in {} ms",
+                    ATTEMPT.as_millis()
+                ));
             }
         }
         let (on, within) = (terms.on, terms.within.as_millis());
@@ -252,7 +259,9 @@ impl Script {
             commands.iter().map(|asked| watcher.fate(&asked.command).placed).collect()
         };
         until(PLACED_WITHIN, || placed().is_some()).await;
-        let Some(places) = placed() else { return Err(format!("{at} did not take all commands into its log")) };
+        let Some(places) = placed() else {
+            return Err(format!("{at} did not take all commands into its log"));
+        };
         let first = places.iter().min().copied().unwrap_or_default();
         if let (Some((least, most)), Some(before)) = (ahead, self.proposed.last)
             && !(before.0 + least..=before.0 + most).contains(&first.0)
@@ -303,7 +312,8 @@ impl Script {
             Decision::Done(KvAnswer::Value { value }, _) => {
                 let text = String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
                 let pieces = text.split(',').filter(|piece| !piece.is_empty());
-                let number = |piece: &str| piece.trim_end_matches('.').parse::<u64>().map_err(|why| why.to_string());
+                let number =
+                    |piece: &str| piece.trim_end_matches('.').parse::<u64>().map_err(|why| why.to_string());
                 pieces.map(number).collect()
             }
             other => Err(format!("{node} does not answer a read of its own state: {other:?}")),
