@@ -167,7 +167,7 @@ async fn leader(world: &World, healthy: &[NodeId]) -> Option<Duration> {
 }
 
 /// Does one node lead, and do all healthy ones follow it?
-fn is_led(watcher: &Watcher, healthy: &[NodeId]) -> bool {
+pub(crate) fn is_led(watcher: &Watcher, healthy: &[NodeId]) -> bool {
     let faces = watcher.faces();
     let leader =
         faces.iter().filter(|(_, face)| face.is_up && face.is_leader).max_by_key(|(_, face)| face.term);

@@ -93,6 +93,11 @@ pub enum Step {
         /// The time.
         within_ms: u64,
     },
+    /// All connected nodes follow one leader, in its term.
+    Followed {
+        /// Within this time.
+        within_ms: u64,
+    },
     /// No node that runs believes to lead.
     NoLeader,
     /// All connected nodes are in the same term, at least 1.

@@ -21,6 +21,7 @@ const AGREE_WITHIN_MS: u64 = 10_000;
 /// The steps' words, each with its keys.
 const WORDS: &[(&str, &[&str])] = &[
     ("one_leader", &["as", "within_ms"]),
+    ("followed", &["within_ms"]),
     ("no_leader", &[]),
     ("same_term", &["unchanged"]),
     ("wait", &["ms"]),
@@ -104,6 +105,7 @@ impl Reader<'_, '_> {
             "one_leader" => {
                 Step::OneLeader { within_ms: self.within_ms(LEADER_WITHIN_MS)?, name: self.new_name()? }
             }
+            "followed" => Step::Followed { within_ms: self.within_ms(LEADER_WITHIN_MS)? },
             "no_leader" => Step::NoLeader,
             "same_term" => Step::SameTerm { unchanged: self.flag("unchanged")? },
             "wait" => Step::Wait { ms: self.needed("ms", 1..=TIME_MS_MAX)? },

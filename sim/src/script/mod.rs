@@ -110,6 +110,7 @@ impl Script {
     async fn step(&mut self, step: &Step) -> Held {
         match step {
             Step::OneLeader { name, within_ms } => self.one_leader(name.as_deref(), *within_ms).await,
+            Step::Followed { within_ms } => self.followed(*within_ms).await,
             Step::NoLeader => self.no_leader(),
             Step::SameTerm { unchanged } => self.same_term(*unchanged),
             Step::Wait { ms } => {

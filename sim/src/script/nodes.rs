@@ -7,6 +7,7 @@ use eraft::types::{NodeId, Term};
 
 use super::{Held, Script, until};
 use crate::observer::Face;
+use crate::phases::is_led;
 use crate::scenario::{Action, Shape, Target, Who};
 use crate::schedule::FaultEvent;
 
@@ -181,6 +182,17 @@ impl Script {
             self.names.insert(name.to_owned(), latest[0]);
         }
         Ok(())
+    }
+
+    pub(super) async fn followed(&self, within_ms: u64) -> Held {
+        let is_followed = || {
+            let connected: Vec<NodeId> = self.connected().into_keys().collect();
+            is_led(&self.world.watcher, &connected)
+        };
+        match until(Duration::from_millis(within_ms), is_followed).await {
+            true => Ok(()),
+            false => Err(format!("not every connected node follows one leader within {within_ms} ms")),
+        }
     }
 
     pub(super) fn no_leader(&self) -> Held {
