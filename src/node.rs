@@ -14,7 +14,7 @@ use crate::proto::kv::kv_server::KvServer;
 use crate::proto::raft as pb;
 use crate::proto::raft::raft_server::RaftServer;
 use crate::raft;
-use crate::replica::{FORMAT_VERSION, Identity, Options, Replica, ReplicaError, Setup, Surroundings};
+use crate::replica::{FORMAT_VERSION, Handle, Identity, Options, Replica, ReplicaError, Setup, Surroundings};
 use crate::storage::{StorageError, Volume};
 use crate::types::NodeId;
 
@@ -76,13 +76,14 @@ impl From<StorageError> for NodeError {
     }
 }
 
-/// Runs a node until `shutdown` resolves or something fails. `ready` is told once it listens.
+/// Runs a node until `shutdown` resolves or something fails. `ready` gets the replica's handle
+/// once it listens; whoever keeps it can propose and read without the network.
 pub async fn serve_kv(
     options: NodeOptions,
     volume: Arc<dyn Volume>,
     surroundings: Surroundings,
     observer: Arc<dyn Observer>,
-    ready: Option<oneshot::Sender<()>>,
+    ready: Option<oneshot::Sender<Handle<KvMachine>>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), NodeError> {
     let NodeOptions { identity, raft, replica: replica_options, kv: limits } = options;
@@ -109,7 +110,7 @@ pub async fn serve_kv(
     let raft_server = RaftServer::new(handle.raft_service())
         .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(GRPC_MESSAGE_BYTES_MAX);
-    let service = KvService::new(handle, identity, surroundings, limits);
+    let service = KvService::new(handle.clone(), identity, surroundings, limits);
     let kv_server = KvServer::new(service.clone())
         .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(GRPC_MESSAGE_BYTES_MAX);
@@ -121,7 +122,7 @@ pub async fn serve_kv(
         let _ = stopped.await;
     }));
     if let Some(ready) = ready {
-        let _ = ready.send(());
+        let _ = ready.send(handle);
     }
     let result = replica.run(shutdown).await;
     // The replica has stopped; connections end with it, so the server need not wait for its clients.
