@@ -21,6 +21,7 @@ pub mod replica;
 pub mod server;
 pub mod service;
 pub mod session;
+pub mod shardkv;
 pub mod storage;
 pub mod types;
 pub mod view;
@@ -52,6 +53,10 @@ pub mod proto {
     package!(
         /// The configuration service's commands and records.
         ctrler = "eraft.ctrler.v1"
+    );
+    package!(
+        /// The sharded store's commands, records and what groups say to each other.
+        shardkv = "eraft.shardkv.v1"
     );
     package!(
         /// What operators ask a node.

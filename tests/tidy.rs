@@ -102,6 +102,10 @@ const PURE_FILES: &[&str] = &[
     "src/mutants.rs",
     "src/session/mod.rs",
     "src/session/table.rs",
+    "src/shardkv/chunk.rs",
+    "src/shardkv/machine.rs",
+    "src/shardkv/migrate.rs",
+    "src/shardkv/record.rs",
     "src/types.rs",
     "src/view.rs",
 ];

@@ -25,7 +25,7 @@ use crate::proto::ctrler as pb;
 use crate::proto::kv::mutation_result::Result as Did;
 use crate::proto::kv::{RefusedReason, command, mutation};
 use crate::raft::Position;
-use crate::session::{self, Reply, load_table};
+use crate::session::{self, Reply, Whole, load_table};
 use crate::types::{ConfigNum, GroupId, ShardId};
 use crate::view::{Batch, View, ViewError};
 
@@ -180,18 +180,23 @@ impl StateMachine for CtrlerMachine {
         at: Position,
         command: &[u8],
     ) -> Result<(Batch, CtrlerReply), ViewError> {
+        let malformed = |detail| Ok((Batch::new(), CtrlerReply::Session(Reply::malformed(detail))));
         let command = match session::decode(command) {
             Ok(command) => command,
-            Err(refusal) => return Ok((Batch::new(), CtrlerReply::Session(refusal))),
+            Err(detail) => return malformed(detail),
         };
         if let Some(command::Operation::Report(report)) = command.operation {
             return self.report(view, report);
         }
+        let whole = match Whole::of(command) {
+            Ok(whole) => whole,
+            Err(detail) => return malformed(detail),
+        };
         let execute = |operation: &mutation::Operation, batch: &mut Batch| match operation {
             mutation::Operation::Change(change) => self.change(view, change, batch),
             _ => Ok(Did::Refused("the controllers keep no keys".to_owned())),
         };
-        let (batch, reply) = session::apply(view, &self.limits.sessions, self.mutants, at, command, execute)?;
+        let (batch, reply) = session::apply(view, &self.limits.sessions, self.mutants, at, &whole, execute)?;
         Ok((batch, CtrlerReply::Session(reply)))
     }
 

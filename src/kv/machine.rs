@@ -7,8 +7,8 @@ use super::{KvLimits, LimitError};
 use crate::machine::StateMachine;
 use crate::mutants::Mutants;
 use crate::raft::Position;
-use crate::session::{self, Reply, load_table};
-use crate::view::{Batch, View, ViewError};
+use crate::session::{self, Reply, Whole, load_table};
+use crate::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError};
 
 /// The key-value state machine; see [`super`] for its keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,12 +18,21 @@ pub struct KvMachine {
 }
 
 /// What can be asked of the state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum KvQuery {
     /// The value of a key.
     Get {
         /// The user's key.
         key: Bytes,
+    },
+    /// A page of the keys that start with `prefix`, in order.
+    Scan {
+        /// What the keys start with; empty: all keys.
+        prefix: Bytes,
+        /// Only keys behind this one; `None`: from the first.
+        after: Option<Bytes>,
+        /// How much the page may hold.
+        limit: PageLimit,
     },
     /// The machine's own numbers.
     Status,
@@ -37,6 +46,8 @@ pub enum KvAnswer {
         /// `None`: there is no such key.
         value: Option<Vec<u8>>,
     },
+    /// To [`KvQuery::Scan`]: keys and values. A page without a pair: there is nothing further.
+    Pairs(Vec<Pair>),
     /// To [`KvQuery::Status`].
     Status(KvStatus),
 }
@@ -61,6 +72,18 @@ impl KvMachine {
     pub fn limits(&self) -> &KvLimits {
         &self.limits
     }
+
+    /// As `apply`, for a command that is parsed.
+    pub(crate) fn apply_whole(
+        &self,
+        view: &dyn View,
+        at: Position,
+        whole: &Whole,
+    ) -> Result<(Batch, Reply), ViewError> {
+        session::apply(view, &self.limits.sessions, self.mutants, at, whole, |operation, batch| {
+            execute(view, &self.limits, operation, batch)
+        })
+    }
 }
 
 impl StateMachine for KvMachine {
@@ -69,19 +92,26 @@ impl StateMachine for KvMachine {
     type Answer = KvAnswer;
 
     fn apply(&self, view: &dyn View, at: Position, command: &[u8]) -> Result<(Batch, Reply), ViewError> {
-        match session::decode(command) {
-            Err(refusal) => Ok((Batch::new(), refusal)),
-            Ok(command) => {
-                session::apply(view, &self.limits.sessions, self.mutants, at, command, |operation, batch| {
-                    execute(view, &self.limits, operation, batch)
-                })
-            }
+        match Whole::parse(command) {
+            Ok(whole) => self.apply_whole(view, at, &whole),
+            Err(detail) => Ok((Batch::new(), Reply::malformed(detail))),
         }
     }
 
     fn read(&self, view: &dyn View, query: &KvQuery) -> Result<KvAnswer, ViewError> {
         match query {
             KvQuery::Get { key } => Ok(KvAnswer::Value { value: view.get(&user_key(key))? }),
+            KvQuery::Scan { prefix, after, limit } => {
+                let mut range = KeyRange::prefix(&user_key(prefix));
+                if let Some(after) = after {
+                    range = range.after(&user_key(after));
+                }
+                let mut pairs = view.page(&range, *limit)?;
+                for (key, _) in &mut pairs {
+                    key.drain(..user_key(b"").len());
+                }
+                Ok(KvAnswer::Pairs(pairs))
+            }
             KvQuery::Status => {
                 let table = load_table(view)?;
                 Ok(KvAnswer::Status(KvStatus { sessions: table.sessions, time_ms: table.time_ms }))

@@ -35,6 +35,7 @@ use crate::session::{SessionLimits, WINDOW_CEILING};
 
 pub use crate::session::Reply as KvReply;
 pub use machine::{KvAnswer, KvMachine, KvQuery, KvStatus};
+pub(crate) use operation::USER_PREFIX;
 
 /// The largest `value_bytes_max` that may be configured: one value must fit into a few messages of 4 MiB.
 pub const VALUE_BYTES_CEILING: usize = 8 << 20;

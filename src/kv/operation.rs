@@ -9,10 +9,11 @@ use super::KvLimits;
 use crate::proto::kv::mutation::Operation;
 use crate::proto::kv::mutation_result::Result as Did;
 use crate::proto::kv::{Append, Cas, Delete, Put};
+use crate::session::Whole;
 use crate::view::{Batch, View, ViewError};
 
 /// User keys live under this prefix.
-const USER_PREFIX: &[u8] = b"k/";
+pub(crate) const USER_PREFIX: &[u8] = b"k/";
 
 /// Where the user's `key` is in the state store.
 pub(super) fn user_key(key: &[u8]) -> Vec<u8> {
@@ -64,6 +65,13 @@ pub(super) fn execute(
         }
         Operation::Change(_) => unreachable!("it has no key"),
     })
+}
+
+impl Whole {
+    /// The key that the command changes; `None` if it opens a session or is of another service.
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        self.operation().and_then(key_of)
+    }
 }
 
 /// `None`: it is of another service.

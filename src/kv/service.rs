@@ -32,7 +32,7 @@ impl Served for KvMachine {
     fn answered(answer: KvAnswer) -> Option<done::Result> {
         match answer {
             KvAnswer::Value { value } => Some(done::Result::Get(GetResult { value: value.map(Into::into) })),
-            KvAnswer::Status(_) => None,
+            KvAnswer::Status(_) | KvAnswer::Pairs(_) => None,
         }
     }
 

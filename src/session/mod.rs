@@ -77,12 +77,6 @@ impl Reply {
     }
 }
 
-/// The bytes of an entry as a command. The text is fixed: what a decoder says about bad bytes may differ between
-/// builds, replies must not.
-pub(crate) fn decode(command: &[u8]) -> Result<Command, Reply> {
-    Command::decode(command).map_err(|_| Reply::malformed("the command does not decode"))
-}
-
 /// Applies a command that opens a session or executes a mutation in one. `execute` runs the mutation, at most once
 /// per session and number; what it writes goes to the batch.
 pub(crate) fn apply(
@@ -90,14 +84,10 @@ pub(crate) fn apply(
     limits: &SessionLimits,
     mutants: Mutants,
     at: Position,
-    command: Command,
+    whole: &Whole,
     execute: impl FnOnce(&mutation::Operation, &mut Batch) -> Result<Did, ViewError>,
 ) -> Result<(Batch, Reply), ViewError> {
     let mut batch = Batch::new();
-    let whole = match parse(command) {
-        Ok(whole) => whole,
-        Err(detail) => return Ok((batch, Reply::malformed(detail))),
-    };
     let mut sessions = Sessions::load(view, limits, at, whole.time_ms)?;
     let reply = match &whole.wanted {
         Wanted::Open(client) => {
@@ -160,7 +150,7 @@ fn once(
 }
 
 /// A command that has all its parts.
-struct Whole {
+pub(crate) struct Whole {
     time_ms: u64,
     wanted: Wanted,
 }
@@ -177,17 +167,42 @@ struct Request {
     operation: mutation::Operation,
 }
 
-fn parse(command: Command) -> Result<Whole, &'static str> {
-    const NO_CLIENT: &str = "the command names no client";
-    let wanted = match command.operation.ok_or("the command holds no operation")? {
-        command::Operation::OpenSession(open) => Wanted::Open(open.client.ok_or(NO_CLIENT)?),
-        command::Operation::Execute(execute) => Wanted::Execute(Request {
-            client: execute.client.ok_or(NO_CLIENT)?,
-            sequence: execute.sequence,
-            acknowledged_below: execute.acknowledged_below,
-            operation: execute.mutation.and_then(|m| m.operation).ok_or("the command holds no mutation")?,
-        }),
-        command::Operation::Report(_) => return Err("the command is of another service"),
-    };
-    Ok(Whole { time_ms: command.time_ms, wanted })
+/// The bytes of an entry as a command. The texts are fixed: what a decoder says about bad bytes may differ between
+/// builds, replies must not.
+pub(crate) fn decode(command: &[u8]) -> Result<Command, &'static str> {
+    Command::decode(command).map_err(|_| "the command does not decode")
+}
+
+impl Whole {
+    /// From the bytes of an entry.
+    pub(crate) fn parse(command: &[u8]) -> Result<Self, &'static str> {
+        Self::of(decode(command)?)
+    }
+
+    /// From a command that may lack parts.
+    pub(crate) fn of(command: Command) -> Result<Self, &'static str> {
+        const NO_CLIENT: &str = "the command names no client";
+        let wanted = match command.operation.ok_or("the command holds no operation")? {
+            command::Operation::OpenSession(open) => Wanted::Open(open.client.ok_or(NO_CLIENT)?),
+            command::Operation::Execute(execute) => Wanted::Execute(Request {
+                client: execute.client.ok_or(NO_CLIENT)?,
+                sequence: execute.sequence,
+                acknowledged_below: execute.acknowledged_below,
+                operation: execute
+                    .mutation
+                    .and_then(|mutation| mutation.operation)
+                    .ok_or("the command holds no mutation")?,
+            }),
+            command::Operation::Report(_) => return Err("the command is of another service"),
+        };
+        Ok(Self { time_ms: command.time_ms, wanted })
+    }
+
+    /// The mutation; `None` if it opens a session.
+    pub(crate) fn operation(&self) -> Option<&mutation::Operation> {
+        match &self.wanted {
+            Wanted::Open(_) => None,
+            Wanted::Execute(request) => Some(&request.operation),
+        }
+    }
 }
