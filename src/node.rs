@@ -15,7 +15,7 @@ use crate::proto::kv::kv_server::KvServer;
 use crate::proto::raft as pb;
 use crate::proto::raft::raft_server::RaftServer;
 use crate::raft;
-use crate::replica::{FORMAT_VERSION, Identity, Options, Replica, ReplicaError, Surroundings};
+use crate::replica::{FORMAT_VERSION, Handle, Identity, Options, Replica, ReplicaError, Surroundings};
 use crate::service::{ClientService, Served};
 use crate::storage::{StorageError, Volume};
 use crate::types::NodeId;
@@ -77,14 +77,15 @@ impl From<StorageError> for NodeError {
 }
 
 /// Runs a node with `machine`, which must be the same on all nodes of its group, until `shutdown` resolves or
-/// something fails. `ready` is told once it listens.
+/// something fails. `ready` gets the replica's handle once it listens; whoever keeps it can propose and read without
+/// the network.
 pub async fn serve<M: Served>(
     machine: M,
     options: NodeOptions,
     volume: Arc<dyn Volume>,
     surroundings: Surroundings,
     observer: Arc<dyn Observer>,
-    ready: Option<oneshot::Sender<()>>,
+    ready: Option<oneshot::Sender<Handle<M>>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), NodeError> {
     let NodeOptions { identity, raft, replica: replica_options } = options;
@@ -111,7 +112,7 @@ pub async fn serve<M: Served>(
     let raft_server = RaftServer::new(handle.raft_service())
         .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(GRPC_MESSAGE_BYTES_MAX);
-    let service = ClientService::new(machine, handle, identity, surroundings);
+    let service = ClientService::new(machine, handle.clone(), identity, surroundings);
     let kv_server = KvServer::new(service.clone())
         .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(GRPC_MESSAGE_BYTES_MAX);
@@ -123,7 +124,7 @@ pub async fn serve<M: Served>(
         let _ = stopped.await;
     }));
     if let Some(ready) = ready {
-        let _ = ready.send(());
+        let _ = ready.send(handle);
     }
     let result = replica.run(shutdown).await;
     // The replica has stopped; connections end with it, so the server need not wait for its clients.

@@ -12,10 +12,10 @@ use eraft::raft;
 use eraft::random::Draws;
 use eraft::replica::link::Party;
 use eraft::replica::timers::Clock;
-use eraft::replica::{Identity, Options, Service, Surroundings};
+use eraft::replica::{Handle, Identity, Options, Service, Surroundings};
 use eraft::session::SessionLimits;
 use eraft::types::NodeId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{World, lock, node_address};
 use crate::disk::{DiskCounters, DiskSim};
@@ -36,6 +36,15 @@ pub(super) struct NodeState {
     is_retired: bool,
     /// What its disk had met when it was started.
     met_at_start: DiskCounters,
+    /// The way past the network to its replica, for a script.
+    reach: Reach,
+}
+
+/// How a script reaches a node's replica.
+enum Reach {
+    Not,
+    Opening(oneshot::Receiver<Handle<KvMachine>>),
+    Open(Handle<KvMachine>),
 }
 
 /// A node that ended by itself.
@@ -78,6 +87,7 @@ impl World {
                 owner: None,
                 is_retired: false,
                 met_at_start: DiskCounters::default(),
+                reach: Reach::Not,
             };
             lock(&self.nodes).insert(*id, state);
         }
@@ -124,12 +134,38 @@ impl World {
         lock(&self.nodes).get(&id).is_some_and(|node| node.is_up)
     }
 
+    /// The replica of a node that runs and has opened its disk, in a run with a script.
+    pub(crate) fn replica(&self, id: NodeId) -> Option<Handle<KvMachine>> {
+        let mut nodes = lock(&self.nodes);
+        let reach = &mut nodes.get_mut(&id)?.reach;
+        if let Reach::Opening(ready) = reach
+            && let Ok(handle) = ready.try_recv()
+        {
+            *reach = Reach::Open(handle);
+        }
+        match reach {
+            Reach::Open(handle) => Some(handle.clone()),
+            Reach::Not | Reach::Opening(_) => None,
+        }
+    }
+
+    /// Where a node that starts leaves its replica's handle.
+    fn expect_replica(&self, id: NodeId) -> Option<oneshot::Sender<Handle<KvMachine>>> {
+        if self.plan.steps.is_empty() {
+            return None;
+        }
+        let (ready, is_ready) = oneshot::channel();
+        lock(&self.nodes).get_mut(&id)?.reach = Reach::Opening(is_ready);
+        Some(ready)
+    }
+
     /// Ends a node; false if there was nothing to end. `owner` is to start it again.
     pub(crate) fn stop(&self, id: NodeId, end: End, owner: Option<&str>) -> bool {
         let madsim_id = {
             let mut nodes = lock(&self.nodes);
             let Some(node) = nodes.get_mut(&id).filter(|node| node.is_up) else { return false };
             node.is_up = false;
+            node.reach = Reach::Not;
             node.owner = owner.map(str::to_owned);
             node.madsim_id
         };
@@ -246,9 +282,10 @@ impl Start {
             draws: Draws::new(self.seed, &format!("{id} start {incarnation}")),
         };
         let watcher = world.watcher.clone();
+        let ready = world.expect_replica(id);
         drop(world);
         let result =
-            serve(self.machine, self.options, volume, surroundings, watcher, None, std::future::pending())
+            serve(self.machine, self.options, volume, surroundings, watcher, ready, std::future::pending())
                 .await;
         let why = result.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
         let _ = self.exits.send(Exit { node: id, incarnation, why });
