@@ -14,6 +14,7 @@ use crate::proto::kv::{
     RefusedReason, Session, SessionReply, SessionTable, command,
 };
 use crate::raft::Position;
+use crate::session::{CLOSED_KEPT_ENTRIES, CLOSED_KEPT_MS, SWEEP_SESSIONS};
 use crate::types::{Index, Term};
 use crate::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError};
 
@@ -118,13 +119,19 @@ fn reason(reply: KvReply) -> RefusedReason {
     }
 }
 
+fn with_sessions_max(sessions_max: u64) -> KvLimits {
+    KvLimits { sessions: SessionLimits { sessions_max, ..small().sessions }, ..small() }
+}
+
 fn small() -> KvLimits {
     KvLimits {
         value_bytes_max: 8,
-        session_window: 4,
-        sessions_max: 3,
-        session_idle_ms: 100,
-        session_idle_entries: 10,
+        sessions: SessionLimits {
+            session_window: 4,
+            sessions_max: 3,
+            session_idle_ms: 100,
+            session_idle_entries: 10,
+        },
         ..KvLimits::default()
     }
 }
@@ -286,10 +293,17 @@ fn reopening_an_idle_session_keeps_it() {
     assert_eq!((group.status().sessions, group.sessions_in_store()), (2, 2));
 }
 
+fn with(sessions: SessionLimits) -> KvLimits {
+    KvLimits { sessions, ..KvLimits::default() }
+}
+
 #[test]
 fn a_closed_session_is_out_of_the_count_and_a_late_duplicate_cannot_bring_it_back() {
-    let mut group =
-        Group::new(KvLimits { session_idle_ms: 1 << 30, session_idle_entries: 1 << 30, ..small() });
+    let mut group = Group::new(with(SessionLimits {
+        session_idle_ms: 1 << 30,
+        session_idle_entries: 1 << 30,
+        ..small().sessions
+    }));
     group.open(1, 0);
     assert_eq!(group.append(1, 0, 0, "a"), done());
     for _ in 0..2 {
@@ -311,7 +325,7 @@ fn a_closed_session_is_out_of_the_count_and_a_late_duplicate_cannot_bring_it_bac
 
 #[test]
 fn a_loop_of_one_shot_clients_never_fills_the_table() {
-    let mut group = Group::new(KvLimits { sessions_max: 3, ..KvLimits::default() });
+    let mut group = Group::new(with(SessionLimits { sessions_max: 3, ..SessionLimits::default() }));
     let clients = CLOSED_KEPT_ENTRIES * 2;
     for client in 0..clients {
         let time_ms = client * 100;
@@ -344,7 +358,7 @@ fn the_limits_travel_with_the_command() {
 #[test]
 fn the_sweep_is_bounded_and_goes_round() {
     let sessions = SWEEP_SESSIONS as u64 * 2 + 5;
-    let limits = KvLimits { sessions_max: 1000, ..small() };
+    let limits = with_sessions_max(1000);
     let mut group = Group::new(limits);
     for client in 0..sessions {
         group.open(client, 0);
@@ -378,7 +392,7 @@ impl View for OnePairPages<'_> {
 
 #[test]
 fn how_a_view_cuts_its_pages_does_not_show() {
-    let mut group = Group::new(KvLimits { sessions_max: 1000, ..small() });
+    let mut group = Group::new(with_sessions_max(1000));
     for client in 0..70 {
         group.open(client, 0);
     }

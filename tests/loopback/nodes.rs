@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eraft::client::{Client, ClientOptions};
-use eraft::node::{NodeOptions, serve_kv};
+use eraft::kv::KvMachine;
+use eraft::node::{NodeOptions, serve};
 use eraft::observe::NoObserver;
 use eraft::proto::admin::admin_client::AdminClient;
 use eraft::proto::admin::{Status, StatusRequest};
 use eraft::random::Draws;
 use eraft::replica::link::Link;
 use eraft::replica::timers::Clock;
-use eraft::replica::{Identity, Options, Surroundings};
+use eraft::replica::{Identity, Options, Service, Surroundings};
 use eraft::types::NodeId;
 use tokio::runtime::Runtime;
 
@@ -53,13 +54,19 @@ impl Group {
     pub fn start(&mut self, id: u64, volume: &Watched) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let identity = Identity { cluster_id: "test".into(), id: NodeId(id), nodes: self.nodes.clone() };
+        let identity = Identity {
+            cluster_id: "test".into(),
+            service: Service::Kv,
+            id: NodeId(id),
+            nodes: self.nodes.clone(),
+        };
         let mut options = NodeOptions::new(identity);
         options.replica = self.options.clone();
         let volume = Arc::new(volume.clone());
         // In the runtime: a clock starts a timer of it.
         runtime.spawn(async move {
-            let ended = serve_kv(
+            let ended = serve(
+                KvMachine::default(),
                 options,
                 volume,
                 surroundings(id),

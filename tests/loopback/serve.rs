@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use eraft::client::{Client, ClientOptions, Outcome};
-use eraft::node::{NodeOptions, serve_kv};
+use eraft::kv::KvMachine;
+use eraft::node::{NodeOptions, serve};
 use eraft::observe::NoObserver;
 use eraft::proto::kv::kv_client::KvClient;
 use eraft::proto::kv::{self as pb, done, reply, request};
-use eraft::replica::Identity;
+use eraft::replica::{Identity, Service};
 use eraft::storage::memory::MemoryVolume;
 use prost::Message as _;
 use tonic::Code;
@@ -18,10 +19,12 @@ use super::nodes::{free_addresses, surroundings};
 async fn three_nodes_serve_and_agree() {
     let nodes = free_addresses(3);
     for id in nodes.keys() {
-        let identity = Identity { cluster_id: "test".into(), id: *id, nodes: nodes.clone() };
+        let identity =
+            Identity { cluster_id: "test".into(), service: Service::Kv, id: *id, nodes: nodes.clone() };
         let options = NodeOptions::new(identity);
         let volume = Arc::new(MemoryVolume::default());
-        tokio::spawn(serve_kv(
+        tokio::spawn(serve(
+            KvMachine::default(),
             options,
             volume,
             surroundings(id.0),
@@ -52,11 +55,24 @@ async fn three_nodes_serve_and_agree() {
 async fn calls_by_themselves() {
     let nodes = free_addresses(1);
     let id = *nodes.keys().next().expect("one");
-    let options = NodeOptions::new(Identity { cluster_id: "test".into(), id, nodes: nodes.clone() });
+    let options = NodeOptions::new(Identity {
+        cluster_id: "test".into(),
+        service: Service::Kv,
+        id,
+        nodes: nodes.clone(),
+    });
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let volume = Arc::new(MemoryVolume::default());
     let never = std::future::pending();
-    tokio::spawn(serve_kv(options, volume, surroundings(1), Arc::new(NoObserver), Some(ready), never));
+    tokio::spawn(serve(
+        KvMachine::default(),
+        options,
+        volume,
+        surroundings(1),
+        Arc::new(NoObserver),
+        Some(ready),
+        never,
+    ));
     is_ready.await.expect("it listens");
     let client = Client::new(ClientOptions::new(nodes.clone()), surroundings(99), None);
     assert_eq!(client.put("a".into(), "1".into()).await, Outcome::Ok(()));
