@@ -32,6 +32,8 @@ mod phases;
 pub mod runner;
 pub mod scenario;
 pub mod schedule;
+#[cfg(madsim)]
+mod script;
 pub mod shrink;
 #[cfg(madsim)]
 pub mod timing;

@@ -329,8 +329,8 @@ impl Finished {
         }
         Ok(Run {
             line: Line::new(&request, &outcome, artifact),
-            kinds: request.plan.kinds,
-            checks: request.plan.configuration.checks,
+            kinds: request.plan.kinds.clone(),
+            checks: request.plan.must_judge().into_iter().map(str::to_owned).collect(),
             judged: outcome.judged,
             same_twice,
             coverage: outcome.coverage,

@@ -21,7 +21,7 @@ pub(super) fn event(scene: &mut Scene, at: u64, lane: &str, event: &Event<'_>) {
             scene.happened(at, lane, "opened", &text, raft.hard().term.0, (applied.index.0, applied.index.0));
             scene.state(at, lane, numbers(raft));
         }
-        Event::Stepped { input, effects, raft } => step(scene, at, lane, input, effects, raft),
+        Event::Stepped { input, effects, raft } => step(scene, at, lane, *input, effects, raft),
         Event::Applied { entry, .. } => {
             let what = match &entry.payload {
                 Payload::Command(command) => label::command_words(command),
@@ -61,20 +61,20 @@ pub(super) fn event(scene: &mut Scene, at: u64, lane: &str, event: &Event<'_>) {
     }
 }
 
-fn step(scene: &mut Scene, at: u64, lane: &str, input: &Input, effects: &[Effect], raft: &Raft) {
+fn step(scene: &mut Scene, at: u64, lane: &str, input: Option<&Input>, effects: &[Effect], raft: &Raft) {
     let before = scene.last_state(lane).unwrap_or_default();
     let now = numbers(raft);
     scene.state(at, lane, now);
     let term = raft.hard().term.0;
     match input {
-        Input::Timeout(timer) if !matches!(timer, eraft::raft::Timer::Heartbeat) => {
+        Some(Input::Timeout(timer)) if !matches!(timer, eraft::raft::Timer::Heartbeat) => {
             scene.happened(at, lane, "timeout", "its election timer fires", term, (0, 0));
         }
-        Input::Propose(list) => {
+        Some(Input::Propose(list)) => {
             let words: Vec<String> = list.iter().map(|(_, command)| label::command_words(command)).collect();
             scene.happened(at, lane, "proposed", &format!("proposed: {}", words.join(", ")), term, (0, 0));
         }
-        Input::Persisted(id) => {
+        Some(Input::Persisted(id)) => {
             // One completion may stand for several writes.
             let mut write = id.0;
             while write > 0 && scene.is_open(&write_name(lane, write)) {
@@ -82,7 +82,7 @@ fn step(scene: &mut Scene, at: u64, lane: &str, input: &Input, effects: &[Effect
                 write -= 1;
             }
         }
-        Input::Compact { through } => {
+        Some(Input::Compact { through }) => {
             scene.happened(at, lane, "compacted", &format!("dropped the log up to {}", through.0), 0, (0, 0));
         }
         _ => {}
