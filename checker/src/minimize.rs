@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 
 use crate::check::{Options, find_violation};
 use crate::engine::budget::Budget;
+use crate::engine::part::Part;
 use crate::engine::{OperationOf, decide};
 use crate::evidence::Found;
 use crate::history::{History, Operation, Outcome};
@@ -36,6 +37,7 @@ pub fn minimize<M: Model>(
     options: &Options,
 ) -> Option<History<M::Op, M::Ret>> {
     let (partition, found) = find_violation(model, history, options)?;
+    let partition: Vec<_> = partition.part::<M>(history).iter().collect();
     let (mut small, event) = match &found {
         Found::Contradiction(contradiction) => {
             let mut members = [&contradiction.core[..], &contradiction.support[..]].concat();
@@ -83,8 +85,7 @@ impl<M: Model> Shrinker<'_, M> {
         self.tries += 1;
         let steps_max = self.options.steps_max.min(TRY_STEPS_MAX);
         let mut budget = Budget::new(steps_max, self.options.memory_bytes_max, None);
-        let operations: Vec<_> = operations.iter().collect();
-        decide(self.model, &operations, &mut budget).is_violation()
+        decide(self.model, Part::whole(operations), &mut budget).is_violation()
     }
 
     fn shrink(&mut self, operations: &mut Vec<OperationOf<M>>) {

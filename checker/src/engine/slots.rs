@@ -11,6 +11,11 @@ impl<const WORDS: usize> Slots<WORDS> {
 
     pub(crate) const EMPTY: Self = Slots([0; WORDS]);
 
+    /// The same slots in a set with room for more.
+    pub(crate) fn widen<const MORE: usize>(&self) -> Slots<MORE> {
+        Slots(std::array::from_fn(|word| self.0.get(word).copied().unwrap_or(0)))
+    }
+
     pub(crate) fn contains(&self, slot: usize) -> bool {
         self.0[slot / 64] >> (slot % 64) & 1 == 1
     }
