@@ -11,9 +11,10 @@ use rustc_hash::FxHashMap;
 
 use crate::engine::budget::Budget;
 use crate::engine::part::Part;
-use crate::engine::{Answer, decide, explain};
+use crate::engine::{Answer, decide, explain, sharpen};
 use crate::evidence::{self, Found};
 use crate::history::History;
+use crate::minimize::core_of;
 use crate::model::Model;
 use crate::report::{Report, Verdict};
 
@@ -22,6 +23,9 @@ pub const STEPS_MAX_DEFAULT: u64 = 20_000_000;
 
 /// The memory that the search may use unless the caller says otherwise.
 pub const MEMORY_BYTES_MAX_DEFAULT: usize = 1 << 30;
+
+/// Steps for finding the first impossible return of a partition that was searched.
+const SHARPEN_STEPS_MAX: u64 = 2_000_000;
 
 /// Fewer operations than this are not worth a second thread.
 const OPERATIONS_PARALLEL_MIN: usize = 2_000;
@@ -84,9 +88,27 @@ pub fn check<M: Model>(model: &M, history: &History<M::Op, M::Ret>, options: &Op
     if options.verdict_only && decided.iter().any(|decided| decided.answer.is_violation()) {
         (report.reason, report.partition, report.verdict) = (None, None, Verdict::Violation);
     } else if let Some((number, found)) = first_violation(model, history, &partitions, decided) {
+        let found = sharpen_found(model, partitions[number].part(history), found, options);
         evidence::tell(&mut report, model, name(number), &found);
     }
     report
+}
+
+/// What the search found is looked at once more: which return is the first that is impossible, and which few operations
+/// make it so.
+fn sharpen_found<'a, M: Model>(
+    model: &'a M,
+    part: Part<'_, 'a, M>,
+    found: Found<'a, M>,
+    options: &Options,
+) -> Found<'a, M> {
+    let Found::Violation(violation) = found else { return found };
+    let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let steps_max = options.steps_max.min(SHARPEN_STEPS_MAX);
+    let mut budget = Budget::new(steps_max, options.memory_bytes_max, deadline);
+    let mut violation = sharpen(model, part, violation, &mut budget);
+    violation.core = core_of(model, part, &violation, deadline, options);
+    Found::Violation(violation)
 }
 
 /// The violation that a report would tell, with the operations of its partition.
@@ -246,17 +268,6 @@ pub(crate) fn partition<M: Model>(model: &M, history: &HistoryOf<M>) -> Vec<Part
 }
 
 fn empty_report<O, R>(history: &History<O, R>, partitions: usize) -> Report {
-    Report {
-        verdict: Verdict::Linearizable,
-        operations: history.operations.len(),
-        unknown: history.operations.iter().filter(|operation| operation.ret().is_none()).count(),
-        failed: history.failed,
-        partitions,
-        steps: 0,
-        partition: None,
-        prefix: None,
-        states: Vec::new(),
-        core: Vec::new(),
-        reason: None,
-    }
+    let unknown = history.operations.iter().filter(|operation| operation.ret().is_none()).count();
+    Report::linearizable(history.operations.len(), unknown, history.failed, partitions)
 }

@@ -91,7 +91,8 @@ pub(crate) struct Breadth<M: Model, H, const WORDS: usize> {
     visited: Antichain<WORDS>,
     placing: Option<Placing<WORDS>>,
     candidates: Vec<Open>,
-    mark: Option<Box<Mark<WORDS>>>,
+    /// The last is gone back to.
+    marks: Vec<Mark<WORDS>>,
 }
 
 impl<const WORDS: usize> Mark<WORDS> {
@@ -123,7 +124,7 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
             visited: Antichain::default(),
             placing: None,
             candidates: Vec::new(),
-            mark: None,
+            marks: Vec::new(),
         }
     }
 
@@ -143,7 +144,7 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
             visited: Antichain::default(),
             placing: None,
             candidates: self.candidates,
-            mark: self.mark.map(|mark| Box::new(mark.widen())),
+            marks: self.marks.into_iter().map(Mark::widen).collect(),
         }
     }
 
@@ -162,7 +163,7 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
         if self.vacant.is_empty() {
             return Err(Stop::Full);
         }
-        if self.mark.is_none() && self.states.wants_forgetting() {
+        if self.marks.is_empty() && self.states.wants_forgetting() {
             self.forget()?;
         }
         let kind = self.states.kind_of(operation)?;
@@ -214,7 +215,7 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
             return Ok(Returned::DeadEnd);
         }
         self.retire(&placing.open, placing.survivors, budget)?;
-        if self.mark.is_none() && self.trail.wants_pruning() {
+        if self.marks.is_empty() && self.trail.wants_pruning() {
             let mut lasts: Vec<&mut StepId> =
                 self.frontier.iter_mut().map(|config| &mut config.trail).collect();
             self.trail.prune(&mut lasts);
@@ -270,7 +271,21 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
         }
         survivors.retain(|config| self.visited.contains(config));
         self.frontier = survivors;
+        self.settle_unknown();
         Ok(())
+    }
+
+    /// What never returns but took effect for certain is not open any more: it is placed in every configuration.
+    fn settle_unknown(&mut self) {
+        let everywhere = self.frontier.iter().map(|config| config.used);
+        let settled = everywhere.fold(self.window.unknown_slots, |all, used| all.intersection(&used));
+        for slot in settled.iter() {
+            if let Some(open) = self.open_at[slot].take() {
+                self.window.close(&open);
+                self.vacant.push(open.slot);
+                self.frontier.iter_mut().for_each(|config| config.used.remove(slot));
+            }
+        }
     }
 
     /// Forgets the states and kinds that nothing stands on.
@@ -329,24 +344,18 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
     }
 
     /// Remembers what is known now.
-    pub(crate) fn set_mark(&mut self) {
-        self.mark = Some(Box::new(Mark {
+    pub(crate) fn push_mark(&mut self) {
+        self.marks.push(Mark {
             frontier: self.frontier.clone(),
             window: self.window.clone(),
             open_at: self.open_at.clone(),
             vacant: self.vacant.clone(),
-        }));
+        });
     }
 
-    /// Forgets what was remembered: there is no way back.
-    pub(crate) fn drop_mark(&mut self) {
-        self.mark = None;
-    }
-
-    /// Goes back to the mark, which stays.
-    pub(crate) fn go_back(&mut self) {
-        if let Some(mark) = &self.mark {
-            let Mark { frontier, window, open_at, vacant } = mark.as_ref().clone();
+    /// Forgets what was remembered last; what is known may be that again.
+    pub(crate) fn pop_mark(&mut self, go_back: bool) {
+        if let Some(Mark { frontier, window, open_at, vacant }) = self.marks.pop().filter(|_| go_back) {
             (self.frontier, self.window, self.open_at, self.vacant) = (frontier, window, open_at, vacant);
             self.placing = None;
         }

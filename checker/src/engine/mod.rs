@@ -20,7 +20,7 @@ mod slots;
 pub(crate) mod states;
 mod trail;
 pub(crate) mod width;
-mod window;
+pub(crate) mod window;
 pub(crate) mod witness;
 
 use crate::engine::budget::Budget;
@@ -28,7 +28,7 @@ use crate::engine::fast::{Fast, Proof, View};
 use crate::engine::part::Part;
 use crate::engine::search::{Failure, Found, search};
 use crate::engine::states::{Hints, WrongHint};
-use crate::history::Operation;
+use crate::history::{Operation, Outcome, Position};
 use crate::model::{Class, Model};
 
 /// A violation is confirmed without hints, if so many steps suffice.
@@ -82,6 +82,8 @@ pub(crate) struct Violation<'a, M: Model> {
     pub(crate) more: bool,
     /// How many operations of the partition had returned by then.
     pub(crate) prefix: usize,
+    /// Operations that are a violation by themselves; empty if that is not known.
+    pub(crate) core: Vec<&'a OperationOf<M>>,
 }
 
 /// A state that explains everything before the return, but not the return.
@@ -226,8 +228,86 @@ fn conclude<'a, M: Model>(
                 dead_ends: dead_ends.ok_or(WrongHint)?,
                 more,
                 prefix: returned.filter(|returned| returned.event < event).count(),
+                core: Vec::new(),
             }))
         }
+    }
+}
+
+/// What was known after event `event`: what had not returned by then has an unknown outcome.
+pub(crate) fn known_after<O: Clone, R: Clone>(
+    operations: impl Iterator<Item = Operation<O, R>>,
+    event: usize,
+) -> Vec<Operation<O, R>> {
+    let mut known: Vec<_> = operations.take_while(|operation| operation.invoked.event <= event).collect();
+    for operation in &mut known {
+        if operation.returned().is_some_and(|returned| returned.event > event) {
+            operation.outcome = Outcome::Unknown;
+        }
+    }
+    known
+}
+
+/// The same violation, told of the first return that makes the partition impossible.
+///
+/// The search knows the answers of what is open, so it may stop at a return that is impossible only because of an answer
+/// that came later. The first impossible return is that one or another of what was open.
+pub(crate) fn sharpen<'a, M: Model>(
+    model: &M,
+    part: Part<'_, 'a, M>,
+    violation: Violation<'a, M>,
+    budget: &mut Budget,
+) -> Violation<'a, M> {
+    let Some(event) = violation.operation.returned().map(|returned| returned.event) else { return violation };
+    let known = |event: usize| known_after(part.iter().cloned(), event);
+    let mut verdict = |event: usize| {
+        let operations = known(event);
+        match decide(model, Part::whole(&operations), budget) {
+            Answer::Linearizable(order) => Some(Ok(order)),
+            Answer::Undecided(_) => None,
+            Answer::Contradiction(_) | Answer::Violation(_) => Some(Err(())),
+        }
+    };
+    let open = part.iter().take_while(|operation| operation.invoked.event < event);
+    let returns = open.filter_map(|operation| operation.returned()).map(|returned| returned.event);
+    let mut candidates: Vec<usize> = returns.filter(|returned| *returned >= event).collect();
+    candidates.sort_unstable();
+    let (mut low, mut high) = (0, candidates.len() - 1);
+    // Most often it is the very one.
+    let mut middle = 0;
+    while low < high {
+        match verdict(candidates[middle]) {
+            Some(Err(())) => high = middle,
+            Some(Ok(_)) => low = middle + 1,
+            None => return violation,
+        }
+        middle = low + (high - low) / 2;
+    }
+    if candidates[high] == event {
+        return violation;
+    }
+    let event = candidates[high];
+    let Some(Ok(order)) = verdict(event - 1) else { return violation };
+    let operations = known(event - 1);
+    let Some(end) = dead_end(model, Part::whole(&operations), &order) else { return violation };
+    let of = |at: Position| part.iter().find(|operation| operation.invoked == at);
+    let made_by = end.made_by.and_then(|operation| of(operation.invoked));
+    let first =
+        |operation: &&OperationOf<M>| operation.returned().is_some_and(|returned| returned.event == event);
+    let Some(operation) = part.iter().find(first) else { return violation };
+    let was_open = |other: &&OperationOf<M>| {
+        other.invoked != operation.invoked
+            && other.invoked.event < event
+            && other.returned().is_none_or(|returned| returned.event > event)
+            && model.class(&other.op, None) != Class::ReadOnly
+    };
+    Violation {
+        operation,
+        concurrent: part.iter().filter(was_open).collect(),
+        dead_ends: vec![DeadEnd { state: end.state, made_by }],
+        more: true,
+        prefix: part.iter().filter_map(|other| other.returned()).filter(|at| at.event < event).count(),
+        core: Vec::new(),
     }
 }
 

@@ -106,18 +106,13 @@ impl<M: Model, H: Handle<M>> Frontier<M, H> {
         each!(self, breadth => breadth.bytes_in_use())
     }
 
-    /// See [`Breadth::set_mark`].
-    pub(crate) fn set_mark(&mut self) {
-        each!(self, breadth => breadth.set_mark());
+    /// See [`Breadth::push_mark`].
+    pub(crate) fn push_mark(&mut self) {
+        each!(self, breadth => breadth.push_mark());
     }
 
-    /// See [`Breadth::drop_mark`].
-    pub(crate) fn drop_mark(&mut self) {
-        each!(self, breadth => breadth.drop_mark());
-    }
-
-    /// See [`Breadth::go_back`].
-    pub(crate) fn go_back(&mut self) {
-        each!(self, breadth => breadth.go_back());
+    /// See [`Breadth::pop_mark`].
+    pub(crate) fn pop_mark(&mut self, go_back: bool) {
+        each!(self, breadth => breadth.pop_mark(go_back));
     }
 }

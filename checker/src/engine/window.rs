@@ -50,6 +50,8 @@ pub(crate) struct Window<const WORDS: usize> {
     pub(crate) reads: Vec<Open>,
     pub(crate) read_slots: Slots<WORDS>,
     blind_slots: Slots<WORDS>,
+    /// What never returns.
+    pub(crate) unknown_slots: Slots<WORDS>,
     /// Open operations that are neither reads nor blind writes.
     general: usize,
 }
@@ -61,6 +63,7 @@ impl<const WORDS: usize> Window<WORDS> {
             reads: Vec::new(),
             read_slots: Slots::EMPTY,
             blind_slots: Slots::EMPTY,
+            unknown_slots: Slots::EMPTY,
             general: 0,
         }
     }
@@ -71,12 +74,16 @@ impl<const WORDS: usize> Window<WORDS> {
             reads: self.reads,
             read_slots: self.read_slots.widen(),
             blind_slots: self.blind_slots.widen(),
+            unknown_slots: self.unknown_slots.widen(),
             general: self.general,
         }
     }
 
     pub(crate) fn open(&mut self, open: Open) {
         let slot = usize::from(open.slot);
+        if open.returned == NEVER {
+            self.unknown_slots.insert(slot);
+        }
         match open.class {
             Class::ReadOnly => {
                 self.read_slots.insert(slot);
@@ -92,6 +99,7 @@ impl<const WORDS: usize> Window<WORDS> {
 
     pub(crate) fn close(&mut self, open: &Open) {
         let slot = usize::from(open.slot);
+        self.unknown_slots.remove(slot);
         match open.class {
             Class::ReadOnly => {
                 self.read_slots.remove(slot);
