@@ -122,7 +122,7 @@ pub use picture::picture;
 pub use read::event::{Event, EventType, FieldError, Wire};
 pub use read::jsonl::write_jsonl;
 pub use read::lines::Malformed;
-pub use read::{AnyHistory, Format, check_jsonl, read_history};
+pub use read::{AnyHistory, Format, check_jsonl, follow_jsonl, read_history};
 pub use report::{Evidence, Report, Role, Verdict};
 pub use value::Value;
 pub use verify::{Flaw, verify};

@@ -179,6 +179,7 @@ fn long_histories_of_all_kinds_are_followed() {
         let report = match generate(&family, 7) {
             AnyHistory::Register(model, history) => follow(model, &history),
             AnyHistory::Kv(model, history) => follow(model, &history),
+            other => panic!("{other:?} is not generated"),
         };
         assert_eq!(report.verdict, expected, "{family:?}: {report:#?}");
         assert!(expected == Verdict::Violation || report.operations == family.operations);
