@@ -429,6 +429,7 @@ impl<M: Model> Stream<M> {
             if !dead {
                 if let Some(frontier) = &mut self.frontier {
                     frontier.pop_mark(false);
+                    frontier.tidy()?;
                 }
                 self.settle(settled);
             }

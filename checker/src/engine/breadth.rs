@@ -163,9 +163,7 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
         if self.vacant.is_empty() {
             return Err(Stop::Full);
         }
-        if self.marks.is_empty() && self.states.wants_forgetting() {
-            self.forget()?;
-        }
+        self.tidy()?;
         let kind = self.states.kind_of(operation)?;
         let slot = self.vacant.pop().ok_or(Stop::Full)?;
         let &Kind { class, twin, .. } = self.states.kind(kind);
@@ -215,13 +213,22 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
             return Ok(Returned::DeadEnd);
         }
         self.retire(&placing.open, placing.survivors, budget)?;
-        if self.marks.is_empty() && self.trail.wants_pruning() {
+        self.tidy()?;
+        Ok(Returned::Explained)
+    }
+
+    /// Between events: forgets what nothing stands on, if that is worth it and nobody may go back.
+    pub(crate) fn tidy(&mut self) -> Result<(), WrongHint> {
+        if !self.marks.is_empty() {
+            return Ok(());
+        }
+        if self.trail.wants_pruning() {
             let mut lasts: Vec<&mut StepId> =
                 self.frontier.iter_mut().map(|config| &mut config.trail).collect();
             self.trail.prune(&mut lasts);
             self.visited.clear();
         }
-        Ok(Returned::Explained)
+        if self.states.wants_forgetting() { self.forget() } else { Ok(()) }
     }
 
     /// Extends the next configuration of the wave by every operation that is worth it.

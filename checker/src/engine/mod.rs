@@ -178,10 +178,7 @@ fn attempt<'a, M: Model>(
 ) -> Result<Answer<'a, M>, WrongHint> {
     let focused = match hints {
         Hints::Ignored => model.clone(),
-        Hints::Trusted => {
-            let seen: Vec<_> = part.iter().map(|operation| (&operation.op, operation.ret())).collect();
-            model.focus(&seen)
-        }
+        Hints::Trusted => model.focus(part.iter().map(|operation| (&operation.op, operation.ret()))),
     };
     match search(part, &focused, hints, budget) {
         Ok(found) => conclude(model, &focused, part, hints, found),

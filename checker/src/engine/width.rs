@@ -4,7 +4,7 @@
 use crate::engine::breadth::{Breadth, Returned, Stop};
 use crate::engine::budget::{Budget, Exhausted};
 use crate::engine::slots::Slots;
-use crate::engine::states::{Handle, StateId, States};
+use crate::engine::states::{Handle, StateId, States, WrongHint};
 use crate::engine::trail::{StepId, Trail};
 use crate::engine::window::Open;
 use crate::model::Model;
@@ -104,6 +104,11 @@ impl<M: Model, H: Handle<M>> Frontier<M, H> {
     /// See [`Breadth::bytes_in_use`].
     pub(crate) fn bytes(&self) -> usize {
         each!(self, breadth => breadth.bytes_in_use())
+    }
+
+    /// See [`Breadth::tidy`].
+    pub(crate) fn tidy(&mut self) -> Result<(), WrongHint> {
+        each!(self, breadth => breadth.tidy())
     }
 
     /// See [`Breadth::push_mark`].

@@ -34,6 +34,7 @@ pub(crate) fn complete<M: Model>(
     order.iter().for_each(|place| placed[*place as usize] = true);
     let is_hidden = |place: &u32| !placed[*place as usize] && part.get(*place as usize).ret().is_some();
     let hidden: Vec<u32> = (0..part.len() as u32).filter(is_hidden).collect();
+    drop(placed);
     if hidden.is_empty() {
         return Some(order);
     }
