@@ -113,8 +113,13 @@ impl<M: Model> Online<M> {
             None => self.add_stream(key),
         };
         let invoked = Position { event: self.next_event(), line, time_ns };
-        let place =
-            self.streams[number].invoke(Operation { process, op, invoked, outcome: Outcome::Unknown });
+        let place = self.streams[number].invoke(Operation {
+            process,
+            op,
+            invoked,
+            outcome: Outcome::Unknown,
+            index: None,
+        });
         self.open.insert(process, (number, place, line));
         self.report.operations += 1;
         self.report.unknown += 1;
@@ -133,7 +138,7 @@ impl<M: Model> Online<M> {
         let (number, place, _) = self.open.remove(&process).ok_or(Misfit::NothingOpen { process })?;
         let returned = Position { event: self.next_event(), line, time_ns };
         self.report.unknown -= 1;
-        self.streams[number].end(place, Some(Outcome::Ok { ret, returned, index: None }), returned.event);
+        self.streams[number].end(place, Some(Outcome::Ok { ret, returned }), returned.event);
         self.probe_if_due(number);
         Ok(self.violation())
     }

@@ -6,6 +6,7 @@ mod diff;
 mod fuzz;
 mod list;
 mod output;
+mod records;
 mod replay;
 mod run;
 
