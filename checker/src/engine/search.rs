@@ -138,15 +138,12 @@ impl<'p, 'a, M: Model> Walk<'p, 'a, M> {
 }
 
 /// Searches a partition.
-pub(crate) fn search<'a, M: Model>(
+pub(crate) fn search<'a, M: Model + 'a>(
     part: Part<'_, 'a, M>,
     focused: &M,
     hints: Hints,
     budget: &mut Budget,
-) -> Result<Found, Failure>
-where
-    M: 'a,
-{
+) -> Result<Found, Failure> {
     let mut walk = Some(Walk::new(part, States::new(focused.clone(), hints)));
     let mut deep_search: Option<Box<dyn Deep + 'a>> = None;
     let mut deep_is_over = false;
