@@ -1,7 +1,8 @@
 //! The search of a partition: the frontier, and if that becomes wide, depth first and the frontier by turns.
 //!
 //! Which of the two is faster nobody knows beforehand: the frontier sees everything once, and depth first may be lucky. So
-//! each goes on for a number of steps that doubles from turn to turn, and the first answer counts. The turns are counted
+//! each goes on for a number of steps that doubles from turn to turn, the frontier for more of them, and the first answer
+//! counts. The turns are counted
 //! in steps, so the same partition always has the same answer from the same search.
 
 use std::cmp::Reverse;
@@ -18,8 +19,11 @@ use crate::engine::window::NEVER;
 use crate::model::Model;
 
 /// The frontier alone has so many steps for each operation, and some for the beginning: what stays narrow needs no other.
-const ALONE_STEPS_PER_OPERATION: u64 = 8;
+const ALONE_STEPS_PER_OPERATION: u64 = 16;
 const ALONE_STEPS_MIN: u64 = 1 << 10;
+
+/// A turn of the depth-first search is so many times shorter: where there is no order, it is of no use.
+const DEPTH_SHARE: u64 = 4;
 
 /// What the search found.
 pub(crate) enum Found {
@@ -150,12 +154,12 @@ pub(crate) fn search<'a, M: Model + 'a>(
     let mut returned = 0;
     let mut turn = ALONE_STEPS_MIN + ALONE_STEPS_PER_OPERATION * part.len() as u64;
     let answer = loop {
-        let turn_of = |budget: &mut Budget, waiting_bytes: usize| {
-            budget.pause_at = budget.steps.saturating_add(turn);
+        let turn_of = |budget: &mut Budget, steps: u64, waiting_bytes: usize| {
+            budget.pause_at = budget.steps.saturating_add(steps);
             budget.waiting_bytes = waiting_bytes;
         };
         if let Some(frontier) = &mut walk {
-            turn_of(budget, deep_search.as_ref().map_or(0, |deep| deep.bytes()));
+            turn_of(budget, turn, deep_search.as_ref().map_or(0, |deep| deep.bytes()));
             let result = frontier.run(budget);
             returned = frontier.returned;
             match result {
@@ -174,7 +178,7 @@ pub(crate) fn search<'a, M: Model + 'a>(
             }
         }
         if let Some(deep) = &mut deep_search {
-            turn_of(budget, walk.as_ref().map_or(0, Walk::bytes));
+            turn_of(budget, turn / DEPTH_SHARE, walk.as_ref().map_or(0, Walk::bytes));
             match deep.run(budget) {
                 Ok(Some(found)) => break Ok(found),
                 Ok(None) => {}
