@@ -129,6 +129,7 @@ fn mutation(mutation: Option<&kv::Mutation>) -> String {
         Some(Operation::Append(append)) => format!("append {}", key(&append.key)),
         Some(Operation::Delete(delete)) => format!("delete {}", key(&delete.key)),
         Some(Operation::Cas(cas)) => format!("cas {}", key(&cas.key)),
+        Some(Operation::Change(_)) => "change the config".to_owned(),
         None => "nothing".to_owned(),
     }
 }
@@ -141,6 +142,9 @@ fn of_request(request: &kv::Request) -> String {
             format!("{} (number {})", mutation(execute.mutation.as_ref()), execute.sequence)
         }
         Some(Operation::Get(get)) => format!("get {}", String::from_utf8_lossy(&get.key)),
+        Some(Operation::CloseSession(_)) => "close session".to_owned(),
+        Some(Operation::Query(_)) => "query a config".to_owned(),
+        Some(Operation::Report(_)) => "report a config".to_owned(),
         None => "nothing".to_owned(),
     }
 }
