@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod invariants;
 #[cfg(madsim)]
 mod judge;
+pub mod model;
 #[cfg(madsim)]
 pub mod net;
 #[cfg(madsim)]

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 
 use super::text;
+use crate::mutants::Mutants;
 use crate::raft::{
     Base, Config, Effect, Entry, HardState, Input, Log, Membership, Message, Payload, Persist, Position,
     Raft, RequestId, Role, Timer, WriteId,
@@ -25,6 +26,7 @@ pub struct Shape {
     pub learners: u64,
     pub entries_max: Option<usize>,
     pub appends_max: Option<usize>,
+    pub mutants: Mutants,
 }
 
 /// Which messages a command is about; nothing said: all.
@@ -146,6 +148,7 @@ impl Cluster {
                 appends_max: self.shape.appends_max.unwrap_or(64),
                 bytes_max: usize::MAX,
             },
+            mutants: self.shape.mutants,
             ..Config::new(id)
         };
         let membership = self.membership.clone();
