@@ -212,24 +212,6 @@ impl Reached {
                 };
                 state.cores().any(|one| state.cores().any(|other| differ(one, other)))
             },
-            Self::OldEntryCommitted => "an entry of an earlier term is committed",
-            Self::ReadAnswered => "a read is answered",
-        }
-    }
-
-    fn condition(self) -> fn(&Group, &State) -> bool {
-        match self {
-            Self::Leader => |_, state| state.leaders().count() > 0,
-            Self::TwoLeaders => |_, state| state.leaders().count() > 1,
-            Self::LeaderAfterCrash => |_, state| state.spent.crashes > 0 && state.leaders().count() > 0,
-            Self::ProposalCommitted => |_, state| state.ghost.holds_a_command(),
-            Self::EverybodyCommitted => |_, state| state.cores().all(|raft| raft.commit().0 > 0),
-            Self::LogsDiffer => |_, state| {
-                let first = |raft: &Raft| raft.log().entry(raft.log().first_index()).map(Entry::position);
-                let mut firsts = state.cores().filter_map(first);
-                let one = firsts.next();
-                firsts.any(|other| Some(other) != one)
-            },
             Self::OldEntryCommitted => |_, state| state.ghost.holds_an_inherited_entry(),
             Self::ReadAnswered => |_, state| state.ghost.reads_answered() > 0,
         }
