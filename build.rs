@@ -4,7 +4,13 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let protos = ["proto/raft.proto", "proto/kv.proto", "proto/admin.proto"];
+    let protos = [
+        "proto/raft.proto",
+        "proto/kv.proto",
+        "proto/ctrler.proto",
+        "proto/shardkv.proto",
+        "proto/admin.proto",
+    ];
     let descriptors = protox::compile(protos, ["proto"])?;
     let path = std::path::PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
     std::fs::write(&path, descriptors.encode_to_vec())?;

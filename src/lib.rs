@@ -3,9 +3,11 @@
 //! The pure modules ([`raft`], [`kv`]'s machine and sessions) know neither clock, nor randomness, nor disk. The
 //! shell round them ([`replica`]) runs on tokio with LevelDB, or inside madsim with a seeded network, clock and disk.
 
+pub mod addresses;
 #[cfg(not(madsim))]
 pub mod cli;
 pub mod client;
+pub mod ctrler;
 pub mod history;
 pub mod kv;
 pub mod machine;
@@ -17,6 +19,7 @@ pub mod random;
 pub mod replica;
 #[cfg(not(madsim))]
 pub mod server;
+pub mod shardkv;
 pub mod storage;
 pub mod types;
 pub mod view;
@@ -31,6 +34,14 @@ pub mod proto {
     /// The key-value store's commands, records and client protocol.
     pub mod kv {
         tonic::include_proto!("eraft.kv.v1");
+    }
+    /// The configuration service's records.
+    pub mod ctrler {
+        tonic::include_proto!("eraft.ctrler.v1");
+    }
+    /// The sharded store's commands, records and what groups say to each other.
+    pub mod shardkv {
+        tonic::include_proto!("eraft.shardkv.v1");
     }
     /// What operators ask a node.
     pub mod admin {

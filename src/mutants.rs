@@ -160,6 +160,30 @@ catalogue! {
         [Core, Model, Simulation],
         "A new leader serves reads at its commit index before it has committed an entry of its own term.",
         seen in "etcd-io/etcd#7331, RedisLabs/redisraft#22";
+    ShardkvServeBeforeArrival = "shardkv"."serve_before_arrival", caught by "kv.linearizable" at [Unit],
+        "The new owner serves a shard before its data has arrived.",
+        seen in "MIT 6.824 lab 4, for which its tests look; no public report known";
+    ShardkvDeleteBeforeCommit = "shardkv"."delete_before_commit", caught by "shard.no_loss" at [Unit],
+        "The old owner is told to delete while the data is still on its way.",
+        seen in "class of scalien/scaliendb#122, apache/couchdb-documentation#192";
+    ShardkvSessionsNotMoved = "shardkv"."sessions_not_moved", caught by "kv.exactly_once" at [Unit],
+        "The sessions of a shard stay behind when it moves; a retry at the new owner is executed again.",
+        seen in "MIT 6.824 lab 4, for which its tests look; no public report known";
+    ShardkvSkipConfig = "shardkv"."skip_config", caught by "shard.config_order" at [Unit],
+        "A group adopts a config without those before it.",
+        seen in "MIT 6.824 lab 4, TestMissChange; no public report known";
+    ShardkvPullFromNewer = "shardkv"."pull_from_newer", caught by "shard.no_loss" at [Unit],
+        "A source answers with what it has of the shard now, whatever reign the question is about.",
+        seen in "class of eRaft: data of other shards under the wrong one";
+    ShardkvDeleteReturned = "shardkv"."delete_returned", caught by "shard.no_loss" at [Unit],
+        "Deleting a shard's old data also deletes that of the same shard, which has come back.",
+        seen in "class of nuclia/nucliadb#3022";
+    ShardkvWriteWhileBePulling = "shardkv"."write_while_be_pulling", caught by "shard.single_owner" at [Unit],
+        "The old owner accepts writes while the shard is being pulled from it.",
+        seen in "class of mongodb/mongo#1819";
+    ShardkvUnaffectedBlocked = "shardkv"."unaffected_blocked", caught by "sim.liveness" at [Unit],
+        "No config is adopted while any shard is on its way, so one dead source blocks all.",
+        seen in "eRaft, kophy/6.824#3";
 }
 
 /// The planted bug of one node, if it has one. The default has none.
@@ -295,8 +319,9 @@ mod tests {
         fn every_entry_says_what_catches_it_where_and_who_had_it() {
             for mutant in CATALOGUE {
                 assert!(mutant.description.ends_with('.') && !mutant.seen_in.is_empty(), "{}", mutant.id);
+                let kind = mutant.oracle.split_once('.').map(|(kind, _)| kind);
                 assert!(
-                    mutant.oracle.starts_with("raft.") || mutant.oracle.starts_with("kv."),
+                    kind.is_some_and(|kind| ["raft", "kv", "shard", "sim"].contains(&kind)),
                     "{}",
                     mutant.id
                 );

@@ -37,6 +37,19 @@ number!(
     NodeId, "n"
 );
 
+number!(
+    /// A Raft group that serves shards, counted from 1. 0 is nobody, on the wire and on disk.
+    GroupId, ""
+);
+number!(
+    /// A part of the key space, counted from 0.
+    ShardId, ""
+);
+number!(
+    /// A version of the placement of shards, counted from 1; 0 is the one before the first group joined.
+    ConfigNum, ""
+);
+
 impl Index {
     /// The index before this one. Panics on 0: the empty log has nothing before it.
     pub fn previous(self) -> Self {

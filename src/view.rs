@@ -106,6 +106,39 @@ impl View for BTreeMap<Vec<u8>, Vec<u8>> {
     }
 }
 
+/// The part of a view whose keys start with a prefix, seen without the prefix.
+#[derive(Clone)]
+pub struct Within<'a> {
+    view: &'a dyn View,
+    prefix: &'a [u8],
+}
+
+impl<'a> Within<'a> {
+    /// The keys of `view` under `prefix`.
+    pub fn new(view: &'a dyn View, prefix: &'a [u8]) -> Self {
+        Self { view, prefix }
+    }
+}
+
+impl View for Within<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
+        self.view.get(&[self.prefix, key].concat())
+    }
+
+    fn page(&self, range: &KeyRange, limit: PageLimit) -> Result<Vec<Pair>, ViewError> {
+        let end = match &range.end {
+            Some(end) => Some([self.prefix, end].concat()),
+            None => KeyRange::prefix(self.prefix).end,
+        };
+        let range = KeyRange { start: [self.prefix, &range.start].concat(), end };
+        let mut page = self.view.page(&range, limit)?;
+        for (key, _) in &mut page {
+            key.drain(..self.prefix.len());
+        }
+        Ok(page)
+    }
+}
+
 /// Writes that happen together or not at all. A later write to a key wins over an earlier one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -127,6 +160,11 @@ impl Batch {
     /// Removes `key`; nothing happens if it is not there.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
         self.writes.push((key.into(), None));
+    }
+
+    /// Adds what `inner` writes, under `prefix`: the reverse of [`Within`].
+    pub fn extend_within(&mut self, prefix: &[u8], inner: Batch) {
+        self.writes.extend(inner.writes.into_iter().map(|(key, value)| ([prefix, &key].concat(), value)));
     }
 
     /// True if nothing would be written.

@@ -218,9 +218,10 @@ fn as_register(history: History<KvOp, KvRet>) -> History<RegisterOp, RegisterRet
         op: op(operation.op),
         invoked: operation.invoked,
         outcome: match operation.outcome {
-            Outcome::Ok { ret: answer, returned, index } => Outcome::Ok { ret: ret(answer), returned, index },
+            Outcome::Ok { ret: answer, returned } => Outcome::Ok { ret: ret(answer), returned },
             Outcome::Unknown => Outcome::Unknown,
         },
+        index: operation.index,
     });
     History { operations: operations.collect(), failed: history.failed, notes: history.notes }
 }

@@ -28,8 +28,6 @@ pub enum Outcome<R> {
         ret: R,
         /// When the answer came.
         returned: Position,
-        /// The log index at which it took effect, if the system told: a hint, never trusted.
-        index: Option<u64>,
     },
     /// It may take effect at any time after its invocation, or never.
     Unknown,
@@ -46,6 +44,9 @@ pub struct Operation<O, R> {
     pub invoked: Position,
     /// What came back.
     pub outcome: Outcome<R>,
+    /// The log index at which it took effect, if the system told: a hint, never trusted. An operation whose outcome
+    /// no client learned may have one too, if somebody looked into the log.
+    pub index: Option<u64>,
 }
 
 impl<O, R> Operation<O, R> {
@@ -163,7 +164,13 @@ impl<O, R> HistoryBuilder<O, R> {
         }
         let invoked = self.position(line, time_ns);
         self.open.insert(process, self.operations.len());
-        self.operations.push(Some(Operation { process, op, invoked, outcome: Outcome::Unknown }));
+        self.operations.push(Some(Operation {
+            process,
+            op,
+            invoked,
+            outcome: Outcome::Unknown,
+            index: None,
+        }));
         Ok(())
     }
 
@@ -179,7 +186,8 @@ impl<O, R> HistoryBuilder<O, R> {
         let slot = self.close(process)?;
         let returned = self.position(line, time_ns);
         if let Some(operation) = &mut self.operations[slot] {
-            operation.outcome = Outcome::Ok { ret, returned, index };
+            operation.outcome = Outcome::Ok { ret, returned };
+            operation.index = index;
         }
         Ok(())
     }
@@ -190,6 +198,15 @@ impl<O, R> HistoryBuilder<O, R> {
         self.operations[slot] = None;
         self.events += 1;
         self.failed += 1;
+        Ok(())
+    }
+
+    /// The system says that the open operation of `process`, whatever its outcome, took effect at this log index.
+    pub fn took_effect_at(&mut self, process: u64, index: u64) -> Result<(), Misfit> {
+        let slot = self.open.get(&process).ok_or(Misfit::NothingOpen { process })?;
+        if let Some(operation) = &mut self.operations[*slot] {
+            operation.index = Some(index);
+        }
         Ok(())
     }
 

@@ -46,8 +46,8 @@ fn all_requests_and_answers() {
     );
     let history = kv(&text).unwrap();
     assert_eq!((history.operations.len(), history.failed, history.notes.len()), (5, 1, 1));
-    let Outcome::Ok { ret, returned, index } = &history.operations[0].outcome else { panic!() };
-    assert_eq!((ret, *index), (&KvRet::Swapped(true), Some(7)));
+    let Outcome::Ok { ret, returned } = &history.operations[0].outcome else { panic!() };
+    assert_eq!((ret, history.operations[0].index), (&KvRet::Swapped(true), Some(7)));
     assert_eq!((returned.line, returned.time_ns), (3, Some(9)));
     assert_eq!(history.operations[1].outcome, Outcome::Unknown);
     assert_eq!(history.operations[3].op, KvOp::Delete { key: "a".into() });
@@ -55,6 +55,31 @@ fn all_requests_and_answers() {
     let report = check_jsonl(text.as_bytes(), None, &Default::default()).unwrap();
     assert_eq!(report.verdict, Verdict::Linearizable);
     assert_eq!((report.operations, report.unknown, report.partitions), (5, 2, 2));
+}
+
+#[test]
+fn an_index_places_an_operation_that_no_client_learned_of() {
+    let history = |indexes: [&str; 2]| {
+        format!(
+            r#"{{"format":"eraft-history","version":1,"model":"kv"}}
+{{"process":0,"type":"invoke","f":"put","key":"a","value":"1"}}
+{{"process":0,"type":"info"{}}}
+{{"process":1,"type":"invoke","f":"cas","key":"a","expected":"1","value":"2"}}
+{{"process":1,"type":"info"{}}}
+{{"process":2,"type":"invoke","f":"get","key":"a"}}
+{{"process":2,"type":"ok","value":"2","index":9}}
+"#,
+            indexes[0], indexes[1]
+        )
+    };
+    let check = |indexes| {
+        let report = check_jsonl(history(indexes).as_bytes(), None, &Default::default()).unwrap();
+        assert_eq!(report.verdict, Verdict::Linearizable);
+        report.steps
+    };
+    assert_eq!(check([r#","index":3"#, r#","index":5"#]), 3, "the order is replayed, nothing is searched");
+    assert!(check(["", ""]) > 3);
+    assert!(check([r#","index":5"#, r#","index":3"#]) > 3, "a wrong hint costs steps and no verdict");
 }
 
 #[test]
@@ -96,7 +121,7 @@ fn errors_say_where_and_what() {
         ),
         (r#"{"process":1,"type":"ok","key":"b"}"#, 26, "is on key \"a\""),
         (r#"{"process":1,"type":"ok","value":"2"}"#, 26, "the request's value is \"1\""),
-        (r#"{"process":1,"type":"info","index":3}"#, 28, "only an ok has an index"),
+        (r#"{"process":1,"type":"fail","index":3}"#, 28, "only an ok or an info has an index"),
         (r#"{"process":1,"type":"ok","error":"x"}"#, 26, "only a fail or an info has an error"),
         (r#"{"process":2,"type":"ok"}"#, 2, "process 2 completes an operation, but it has none open"),
     ];
@@ -172,8 +197,8 @@ fn other_formats_refuse_what_they_do_not_understand() {
     }
 }
 
-/// Process, request, answer, and the ranks of the events.
-type Content = (u64, KvOp, Option<KvRet>, usize, Option<usize>);
+/// Process, request, answer, index, and the ranks of the events.
+type Content = (u64, KvOp, Option<KvRet>, Option<u64>, usize, Option<usize>);
 
 /// What a history says, without the places in the file.
 fn content(history: &KvHistory) -> Vec<Content> {
@@ -187,6 +212,7 @@ fn content(history: &KvHistory) -> Vec<Content> {
             operation.process,
             operation.op.clone(),
             operation.ret().cloned(),
+            operation.index,
             rank(operation.invoked.event),
             returned,
         )
@@ -199,7 +225,10 @@ proptest! {
     fn a_history_reads_back_as_it_was_written(seed: u64) {
         let mut rng = Rng(seed);
         let shape = Shape::small(&mut rng);
-        let history = legal(&mut rng, &Shape { operations: 30, unknown: 5, ..shape });
+        let mut history = legal(&mut rng, &Shape { operations: 30, unknown: 5, ..shape });
+        for (operation, index) in history.operations.iter_mut().zip(0..) {
+            operation.index = (index % 3 > 0).then_some(index);
+        }
         let mut written = Vec::new();
         write_jsonl(&Kv::new(), ModelKind::Kv, &history, &mut written).unwrap();
         let read = kv(std::str::from_utf8(&written).unwrap()).unwrap();

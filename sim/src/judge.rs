@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::artifact::RunRequest;
 use crate::digest::Digest;
+use crate::hints::resolve;
 use crate::outcome::{Outcome, Verdict, Violation};
 use crate::runner::{Internal, RunOptions};
 use crate::world::Remains;
@@ -32,7 +33,7 @@ pub(crate) fn judge(
         return Err(Internal(format!("{}: {error}", path.display())));
     }
     history.flush().map_err(|error| Internal(error.to_string()))?;
-    let history = history.memory().unwrap_or_default();
+    let history = resolve(history.memory().unwrap_or_default(), seen.effects);
     let is_complete = ended.is_some_and(|ended| ended.is_complete);
     let faults: BTreeMap<String, u64> =
         delivered.iter().map(|(kind, count)| (kind.id().to_owned(), *count)).collect();

@@ -11,6 +11,8 @@ pub mod digest;
 #[cfg(madsim)]
 pub mod disk;
 pub mod fuzz;
+#[cfg(madsim)]
+mod hints;
 pub mod invariants;
 #[cfg(madsim)]
 mod judge;

@@ -98,7 +98,10 @@ mod simulated {
         let trace = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let once = run(&[SCENARIO, "--seed", "3"]);
         let traced = run(&[SCENARIO, "--seed", "3", "--trace", &trace("one")]);
-        let again = run(&[SCENARIO, "--seed", "3", "--trace", &trace("two")]);
+        let again = run(&[SCENARIO, "--seed", "3", "--trace", &trace("two"), "--history", &trace("history")]);
+        let history = std::fs::read_to_string(trace("history")).unwrap();
+        let report = eraft_checker::check_jsonl(history.as_bytes(), None, &Default::default()).unwrap();
+        assert!(report.operations > 0 && report.verdict == eraft_checker::report::Verdict::Linearizable);
         assert_eq!([&traced["digest"], &again["digest"]], [&once["digest"]; 2]);
         assert_eq!(once["digest"].as_str().unwrap().len(), 16);
         assert_eq!(eraft_sim(&["diff", &trace("one"), &trace("two")]).status.code(), Some(0));

@@ -8,14 +8,14 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::operation::{execute, user_key};
+use super::operation::{execute, key_of, user_key};
 use super::session::{Number, Sessions, acknowledge, load_table, look_up, remember};
 use super::{KvLimits, LimitError};
 use crate::machine::StateMachine;
 use crate::mutants::{MutantId, Mutants};
 use crate::proto::kv::{ClientId, Command, MutationResult, RefusedReason, command, mutation};
 use crate::raft::Position;
-use crate::view::{Batch, View, ViewError};
+use crate::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError};
 
 /// The key-value state machine; see [`super`] for its keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,12 +41,21 @@ pub enum KvReply {
 }
 
 /// What can be asked of the state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum KvQuery {
     /// The value of a key.
     Get {
         /// The user's key.
         key: Bytes,
+    },
+    /// A page of the keys that start with `prefix`, in order.
+    Scan {
+        /// What the keys start with; empty: all keys.
+        prefix: Bytes,
+        /// Only keys behind this one; `None`: from the first.
+        after: Option<Bytes>,
+        /// How much the page may hold.
+        limit: PageLimit,
     },
     /// The machine's own numbers.
     Status,
@@ -60,6 +69,8 @@ pub enum KvAnswer {
         /// `None`: there is no such key.
         value: Option<Vec<u8>>,
     },
+    /// To [`KvQuery::Scan`]: keys and values. A page without a pair: there is nothing further.
+    Pairs(Vec<Pair>),
     /// To [`KvQuery::Status`].
     Status(KvStatus),
 }
@@ -83,6 +94,30 @@ impl KvMachine {
     /// The limits.
     pub fn limits(&self) -> &KvLimits {
         &self.limits
+    }
+
+    /// As `apply`, for a command that is parsed.
+    pub(crate) fn apply_whole(
+        &self,
+        view: &dyn View,
+        at: Position,
+        whole: &Whole,
+    ) -> Result<(Batch, KvReply), ViewError> {
+        let mut batch = Batch::new();
+        let mut sessions = Sessions::load(view, &self.limits, at, whole.time_ms)?;
+        let reply = match &whole.wanted {
+            Wanted::Open(client) => {
+                if sessions.open(client, &mut batch)? {
+                    KvReply::SessionOpened
+                } else {
+                    let detail = format!("{} sessions are open, and none is idle", self.limits.sessions_max);
+                    refused(RefusedReason::RefusedSessionsFull, detail)
+                }
+            }
+            Wanted::Execute(request) => self.execute(view, &sessions, request, &mut batch)?,
+        };
+        sessions.finish(&mut batch);
+        Ok((batch, reply))
     }
 
     fn execute(
@@ -135,30 +170,26 @@ impl StateMachine for KvMachine {
     type Answer = KvAnswer;
 
     fn apply(&self, view: &dyn View, at: Position, command: &[u8]) -> Result<(Batch, KvReply), ViewError> {
-        let mut batch = Batch::new();
-        let whole = match parse(command) {
-            Ok(whole) => whole,
-            Err(detail) => return Ok((batch, refused(RefusedReason::RefusedMalformed, detail))),
-        };
-        let mut sessions = Sessions::load(view, &self.limits, at, whole.time_ms)?;
-        let reply = match &whole.wanted {
-            Wanted::Open(client) => {
-                if sessions.open(client, &mut batch)? {
-                    KvReply::SessionOpened
-                } else {
-                    let detail = format!("{} sessions are open, and none is idle", self.limits.sessions_max);
-                    refused(RefusedReason::RefusedSessionsFull, detail)
-                }
-            }
-            Wanted::Execute(request) => self.execute(view, &sessions, request, &mut batch)?,
-        };
-        sessions.finish(&mut batch);
-        Ok((batch, reply))
+        match Whole::parse(command) {
+            Ok(whole) => self.apply_whole(view, at, &whole),
+            Err(detail) => Ok((Batch::new(), refused(RefusedReason::RefusedMalformed, detail))),
+        }
     }
 
     fn read(&self, view: &dyn View, query: &KvQuery) -> Result<KvAnswer, ViewError> {
         match query {
             KvQuery::Get { key } => Ok(KvAnswer::Value { value: view.get(&user_key(key))? }),
+            KvQuery::Scan { prefix, after, limit } => {
+                let mut range = KeyRange::prefix(&user_key(prefix));
+                if let Some(after) = after {
+                    range = range.after(&user_key(after));
+                }
+                let mut pairs = view.page(&range, *limit)?;
+                for (key, _) in &mut pairs {
+                    key.drain(..user_key(b"").len());
+                }
+                Ok(KvAnswer::Pairs(pairs))
+            }
             KvQuery::Status => {
                 let table = load_table(view)?;
                 Ok(KvAnswer::Status(KvStatus { sessions: table.sessions, time_ms: table.time_ms }))
@@ -168,7 +199,7 @@ impl StateMachine for KvMachine {
 }
 
 /// A command that has all its parts.
-struct Whole {
+pub(crate) struct Whole {
     time_ms: u64,
     wanted: Wanted,
 }
@@ -185,20 +216,33 @@ struct Request {
     operation: mutation::Operation,
 }
 
-/// The texts are fixed: what a decoder says about bad bytes may differ between builds, replies must not.
-fn parse(command: &[u8]) -> Result<Whole, &'static str> {
-    const NO_CLIENT: &str = "the command names no client";
-    let command = Command::decode(command).map_err(|_| "the command does not decode")?;
-    let wanted = match command.operation.ok_or("the command holds no operation")? {
-        command::Operation::OpenSession(open) => Wanted::Open(open.client.ok_or(NO_CLIENT)?),
-        command::Operation::Execute(execute) => Wanted::Execute(Request {
-            client: execute.client.ok_or(NO_CLIENT)?,
-            sequence: execute.sequence,
-            acknowledged_below: execute.acknowledged_below,
-            operation: execute.mutation.and_then(|m| m.operation).ok_or("the command holds no mutation")?,
-        }),
-    };
-    Ok(Whole { time_ms: command.time_ms, wanted })
+impl Whole {
+    /// The texts are fixed: what a decoder says about bad bytes may differ between builds, replies must not.
+    pub(crate) fn parse(command: &[u8]) -> Result<Self, &'static str> {
+        const NO_CLIENT: &str = "the command names no client";
+        let command = Command::decode(command).map_err(|_| "the command does not decode")?;
+        let wanted = match command.operation.ok_or("the command holds no operation")? {
+            command::Operation::OpenSession(open) => Wanted::Open(open.client.ok_or(NO_CLIENT)?),
+            command::Operation::Execute(execute) => Wanted::Execute(Request {
+                client: execute.client.ok_or(NO_CLIENT)?,
+                sequence: execute.sequence,
+                acknowledged_below: execute.acknowledged_below,
+                operation: execute
+                    .mutation
+                    .and_then(|m| m.operation)
+                    .ok_or("the command holds no mutation")?,
+            }),
+        };
+        Ok(Whole { time_ms: command.time_ms, wanted })
+    }
+
+    /// The key that it changes; `None` if it opens a session.
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        match &self.wanted {
+            Wanted::Open(_) => None,
+            Wanted::Execute(request) => Some(key_of(&request.operation)),
+        }
+    }
 }
 
 fn refused(reason: RefusedReason, detail: impl Into<String>) -> KvReply {

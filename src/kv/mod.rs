@@ -33,7 +33,9 @@ mod machine_tests;
 #[cfg(test)]
 mod model_tests;
 
+pub(crate) use machine::Whole;
 pub use machine::{KvAnswer, KvMachine, KvQuery, KvReply, KvStatus};
+pub(crate) use operation::USER_PREFIX;
 pub use service::KvService;
 pub use session::SWEEP_SESSIONS;
 

@@ -12,7 +12,7 @@ use crate::proto::kv::{Append, Cas, Delete, Put};
 use crate::view::{Batch, View, ViewError};
 
 /// User keys live under this prefix.
-const USER_PREFIX: &[u8] = b"k/";
+pub(crate) const USER_PREFIX: &[u8] = b"k/";
 
 /// Where the user's `key` is in the state store.
 pub(super) fn user_key(key: &[u8]) -> Vec<u8> {
@@ -63,7 +63,8 @@ pub(super) fn execute(
     })
 }
 
-fn key_of(operation: &Operation) -> &[u8] {
+/// The key that it changes.
+pub(super) fn key_of(operation: &Operation) -> &[u8] {
     match operation {
         Operation::Put(Put { key, .. })
         | Operation::Append(Append { key, .. })

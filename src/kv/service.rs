@@ -133,7 +133,7 @@ impl KvService {
                 let value = value.map(Into::into);
                 accepted(id, done::Result::Get(pb::GetResult { value }), index.0)
             }
-            Decision::Done(KvAnswer::Status(_), _) => {
+            Decision::Done(KvAnswer::Status(_) | KvAnswer::Pairs(_), _) => {
                 refusal(id, RefusedReason::RefusedMalformed, "an answer to another question", 0)
             }
             Decision::Refused(denial) => denied(id, &denial),

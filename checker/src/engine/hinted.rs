@@ -4,7 +4,7 @@
 //! hint is forgotten and nothing follows from it. So a wrong index costs time, and never a verdict.
 //!
 //! Operations with the same index are one write and the reads that came right after it. An operation of unknown outcome
-//! has no index; it is put in where the next operation would be impossible without it.
+//! may have no index; it is put in where the next operation would be impossible without it.
 
 use crate::engine::OperationOf;
 use crate::history::Outcome;
@@ -18,13 +18,13 @@ pub(crate) fn order<M: Model>(model: &M, operations: &[&OperationOf<M>]) -> Opti
     let mut known = Vec::new();
     let mut unknown = Vec::new();
     for (place, operation) in (0_u32..).zip(operations) {
-        match &operation.outcome {
-            Outcome::Ok { index: Some(index), ret, .. } => {
-                let is_read = model.class(&operation.op, Some(ret)) == Class::ReadOnly;
-                known.push((*index, is_read, operation.invoked.event, place));
+        match (operation.index, &operation.outcome) {
+            (Some(index), _) => {
+                let is_read = model.class(&operation.op, operation.ret()) == Class::ReadOnly;
+                known.push((index, is_read, operation.invoked.event, place));
             }
-            Outcome::Ok { index: None, .. } => return None,
-            Outcome::Unknown => unknown.push(place),
+            (None, Outcome::Ok { .. }) => return None,
+            (None, Outcome::Unknown) => unknown.push(place),
         }
     }
     if known.is_empty() {

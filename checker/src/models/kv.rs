@@ -132,7 +132,8 @@ impl Kv {
             process,
             op: KvOp::Put { key, value: initial.clone() },
             invoked: at(2 * number),
-            outcome: Outcome::Ok { ret: KvRet::Done, returned: at(2 * number + 1), index: None },
+            outcome: Outcome::Ok { ret: KvRet::Done, returned: at(2 * number + 1) },
+            index: None,
         });
         history.operations.splice(0..0, puts.collect::<Vec<_>>());
         history

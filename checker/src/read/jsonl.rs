@@ -1,5 +1,6 @@
 //! The JSON Lines format: read and written. `docs/HISTORIES.md` describes it.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 
 use serde::Deserialize;
@@ -131,8 +132,8 @@ fn add<M: Wire>(
     line: usize,
 ) -> Result<(), Problem> {
     let process = event.process;
-    if event.kind != EventType::Ok && event.index.is_some() {
-        return Err(FieldError::new("index", "only an ok has an index").into());
+    if matches!(event.kind, EventType::Invoke | EventType::Fail) && event.index.is_some() {
+        return Err(FieldError::new("index", "only an ok or an info has an index").into());
     }
     if matches!(event.kind, EventType::Invoke | EventType::Ok) && event.error.is_some() {
         return Err(FieldError::new("error", "only a fail or an info has an error").into());
@@ -151,6 +152,9 @@ fn add<M: Wire>(
         EventType::Fail | EventType::Info => {
             same_request(model, builder.open(process)?, event)?;
             event.allow(&[])?;
+            if let Some(index) = event.index {
+                builder.took_effect_at(process, index)?;
+            }
             if event.kind == EventType::Fail { builder.fail(process)? } else { builder.info(process)? }
         }
     }
@@ -196,13 +200,14 @@ pub fn write_jsonl<M: Wire>(
     let name = kind.name();
     writeln!(out, "{{\"format\":\"{FORMAT_NAME}\",\"version\":{FORMAT_VERSION},\"model\":\"{name}\"}}")?;
     let mut lines: Vec<(usize, String)> = Vec::new();
-    let mut left_open = std::collections::BTreeSet::new();
+    // What each process left behind, by the index at which it took effect: closed if the process goes on or to say so.
+    let mut left_open: BTreeMap<u64, Option<u64>> = BTreeMap::new();
+    let info =
+        |process, index| serde_json::to_string(&Event { index, ..Event::new(process, EventType::Info) });
     for operation in &history.operations {
         let process = operation.process;
-        if left_open.remove(&process) {
-            // The process goes on, so what it left behind must be closed.
-            let info = Event::new(process, EventType::Info);
-            lines.push((operation.invoked.event, serde_json::to_string(&info)?));
+        if let Some(index) = left_open.remove(&process) {
+            lines.push((operation.invoked.event, info(process, index)?));
         }
         let mut invoke = Event::new(process, EventType::Invoke);
         model.encode_op(&operation.op, &mut invoke);
@@ -210,15 +215,18 @@ pub fn write_jsonl<M: Wire>(
         lines.push((operation.invoked.event, serde_json::to_string(&invoke)?));
         match &operation.outcome {
             crate::history::Outcome::Unknown => {
-                left_open.insert(process);
+                left_open.insert(process, operation.index);
             }
-            crate::history::Outcome::Ok { ret, returned, index } => {
+            crate::history::Outcome::Ok { ret, returned } => {
                 let mut ok = Event::new(process, EventType::Ok);
-                (ok.f, ok.index, ok.time) = (invoke.f, *index, returned.time_ns);
+                (ok.f, ok.index, ok.time) = (invoke.f, operation.index, returned.time_ns);
                 model.encode_ret(ret, &mut ok);
                 lines.push((returned.event, serde_json::to_string(&ok)?));
             }
         }
+    }
+    for (process, index) in left_open.into_iter().filter(|(_, index)| index.is_some()) {
+        lines.push((usize::MAX, info(process, index)?));
     }
     for note in &history.notes {
         lines.push((note.event, note.content.to_string()));

@@ -7,6 +7,7 @@ mod fuzz;
 mod list;
 mod model;
 mod output;
+mod records;
 mod replay;
 mod run;
 

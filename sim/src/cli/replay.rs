@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Failure;
 use super::output::{self, Output};
+use super::records::Records;
 use crate::artifact::{Artifact, Difference, Versions};
 use crate::fuzz::Line;
 use crate::runner::{self, RunOptions, Simulate};
@@ -24,9 +25,8 @@ pub(super) struct Arguments {
     /// Stop at this simulated time: 12.5s, 1500ms.
     #[arg(long, value_name = "TIME", value_parser = parse_time, env = "ERAFT_UNTIL")]
     until: Option<u64>,
-    /// Write every event to this file.
-    #[arg(long, value_name = "FILE", env = "ERAFT_TRACE")]
-    trace: Option<PathBuf>,
+    #[command(flatten)]
+    records: Records,
     /// How to print the result.
     #[arg(short, long, value_enum, env = "ERAFT_OUTPUT")]
     output: Option<Output>,
@@ -62,8 +62,10 @@ pub(super) fn execute(
     let artifact = Artifact::read(&arguments.artifact)?;
     let request = artifact.request()?;
     super::check_mutant(request.mutant.as_deref())?;
-    let options = RunOptions { trace: arguments.trace.clone(), until_ms: arguments.until, leak: None };
+    let trace = arguments.records.trace.clone();
+    let options = RunOptions { trace, until_ms: arguments.until, leak: None };
     let outcome = runner::run(simulate, &request, &options)?;
+    arguments.records.write_history(&outcome)?;
     let line = Line::new(&request, &outcome, None);
     let output = Output::or_default(arguments.output);
     if arguments.until.is_some() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::output::{self, Output};
+use super::records::Records;
 use super::{Failure, check_mutant, code_of, read_scenario};
 use crate::artifact::Artifact;
 use crate::digest::hex;
@@ -25,9 +26,8 @@ pub(super) struct Arguments {
     /// Switch a planted bug on.
     #[arg(long, value_name = "ID", env = "ERAFT_MUTANT")]
     mutant: Option<String>,
-    /// Write every event to this file.
-    #[arg(long, value_name = "FILE", env = "ERAFT_TRACE")]
-    trace: Option<PathBuf>,
+    #[command(flatten)]
+    records: Records,
     /// Where the artifact of a failure goes.
     #[arg(long, value_name = "DIR", default_value = "artifacts", env = "ERAFT_OUT")]
     out: PathBuf,
@@ -43,8 +43,9 @@ pub(super) fn execute(
 ) -> Result<u8, Failure> {
     check_mutant(arguments.mutant.as_deref())?;
     let request = read_scenario(&arguments.scenario)?.request(arguments.seed, arguments.mutant.as_deref());
-    let options = RunOptions { trace: arguments.trace.clone(), ..RunOptions::default() };
+    let options = RunOptions { trace: arguments.records.trace.clone(), ..RunOptions::default() };
     let outcome = runner::run(simulate, &request, &options)?;
+    arguments.records.write_history(&outcome)?;
     let artifact = match outcome.verdict {
         Verdict::Pass => None,
         _ => Some(Artifact::new(&request, &outcome).write_into(&arguments.out)?),

@@ -19,6 +19,8 @@ pub struct LinkConfig {
     pub extra: Spread,
     /// All that fits through the link; `None`: no limit.
     pub bytes_per_second: Option<u64>,
+    /// What a stream holds in flight before its sender has to wait.
+    pub buffer_bytes: usize,
 }
 
 impl Default for LinkConfig {
@@ -32,6 +34,7 @@ impl Default for LinkConfig {
             reorder: 0.0,
             extra: Spread::millis(5, 30, 300),
             bytes_per_second: None,
+            buffer_bytes: 1 << 20,
         }
     }
 }

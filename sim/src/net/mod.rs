@@ -45,7 +45,7 @@ use madsim::time::{TimeHandle, sleep};
 pub use config::{LinkConfig, NetConfig, NoticeConfig, madsim_config};
 pub use event::{MessageEvent, NetCounters, Outcome, Sink};
 pub use partition::{Parties, Partition};
-pub use wire::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_FRAMES_MAX};
+pub use wire::IN_FLIGHT_FRAMES_MAX;
 
 use ends::{Inbound, Outbound};
 use event::name;

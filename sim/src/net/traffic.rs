@@ -94,7 +94,8 @@ impl State {
                 wire.sender.wake_at(&self.time, broken.at);
             }
         }
-        if wire.is_full() || (wire.route.channel == Channel::Snapshot && wire.is_broken()) {
+        let buffer_bytes = self.links[wire.link].config.buffer_bytes;
+        if wire.is_full(buffer_bytes) || (wire.route.channel == Channel::Snapshot && wire.is_broken()) {
             wire.blocked = true;
             return Turn::Wait;
         }

@@ -16,9 +16,6 @@ use crate::timing::Alarm;
 /// At most this many messages of a stream are in flight; then the sender's stream is not polled: the socket is full.
 pub const IN_FLIGHT_FRAMES_MAX: usize = 64;
 
-/// At most this many bytes, unless one message alone is larger.
-pub const IN_FLIGHT_BYTES_MAX: usize = 4 << 20;
-
 /// A message under way.
 #[derive(Debug)]
 pub(super) struct Flying {
@@ -133,8 +130,9 @@ impl Wire {
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.flying.len() >= IN_FLIGHT_FRAMES_MAX || self.bytes >= IN_FLIGHT_BYTES_MAX
+    /// No room in a socket buffer of `buffer_bytes`; a message larger than that passes alone.
+    pub(super) fn is_full(&self, buffer_bytes: usize) -> bool {
+        self.flying.len() >= IN_FLIGHT_FRAMES_MAX || self.bytes >= buffer_bytes
     }
 
     /// Puts a message among those in flight, behind those due at the same time.

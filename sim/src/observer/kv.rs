@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use eraft::proto::kv::{Command, command};
+use eraft::proto::kv::{Command, Mutation, command};
 use eraft::raft::{Entry, Payload, Position};
 use eraft::types::{Index, NodeId};
 use eraft::view::Batch;
@@ -57,6 +57,8 @@ impl Replicas {
 #[derive(Default)]
 pub(super) struct ExactlyOnce {
     executed: BTreeMap<(u64, u64, u64), Index>,
+    /// What took effect, in that order.
+    pub(super) effects: Vec<(Index, Mutation)>,
     /// Entries up to here were looked at; all replicas apply the same ones.
     seen: Index,
     pub(super) judged: u64,
@@ -89,7 +91,11 @@ impl ExactlyOnce {
                 );
                 Err(Violation::new("kv.exactly_once", message))
             }
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => {
+                self.effects.extend(execute.mutation.map(|mutation| (entry.index, mutation)));
+                Ok(())
+            }
         }
     }
 }

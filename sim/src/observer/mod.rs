@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eraft::observe::{Event, Observer};
+use eraft::proto::kv::Mutation;
 use eraft::raft::{Body, Effect, Input, Raft};
 use eraft::types::{Index, NodeId, Term};
 use madsim::time::TimeHandle;
@@ -68,6 +69,8 @@ pub struct Seen {
     pub judged: BTreeMap<String, u64>,
     /// The trace file's own trouble.
     pub trace: Result<(), String>,
+    /// The mutations that took effect, by their place in the log.
+    pub effects: Vec<(Index, Mutation)>,
 }
 
 impl Watcher {
@@ -160,6 +163,7 @@ impl Watcher {
             tail: state.recorder.tail().map(with_words).collect(),
             judged,
             trace,
+            effects: std::mem::take(&mut state.exactly_once.effects),
         }
     }
 }

@@ -219,6 +219,7 @@ fn link_config(network: &Network) -> LinkConfig {
         duplicate: network.duplicate,
         reorder: network.reorder,
         extra: Spread::millis(1, 5 + jitter, 50 + 10 * jitter),
+        buffer_bytes: usize::try_from(network.buffer_bytes).unwrap_or(usize::MAX),
         ..LinkConfig::default()
     }
 }

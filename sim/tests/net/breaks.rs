@@ -83,6 +83,24 @@ fn nothing_queues_without_bound() {
 }
 
 #[test]
+fn a_socket_holds_the_bytes_of_its_buffer_and_not_more() {
+    let mut config = quiet();
+    config.link.buffer_bytes = 3 * frame(0).len();
+    run(4, config, |net| async move {
+        let mut full = pipe(&net, route(A, B, Channel::Peer), 1);
+        let input = full.input.clone();
+        madsim::task::spawn(async move {
+            for i in 0..20 {
+                input.send(Ok(frame(i))).await.expect("the hook takes messages");
+            }
+        });
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(net.in_flight(), 3, "messages in flight");
+        assert_eq!(full.drain(millis(50)).await, range(20), "back-pressure loses messages");
+    });
+}
+
+#[test]
 fn a_cut_holds_a_snapshot_and_breaks_it_if_it_lasts() {
     run(9, quiet(), |net| async move {
         let mut pipe = pipe(&net, route(A, B, Channel::Snapshot), 100);
