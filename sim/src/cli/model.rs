@@ -29,6 +29,9 @@ pub(super) struct Arguments {
     /// Leave a model unfinished after so many seconds; the verdict is then `undecided`.
     #[arg(long, value_name = "S", env = "ERAFT_SECONDS")]
     seconds: Option<u64>,
+    /// Fail if fewer distinct states are visited.
+    #[arg(long, value_name = "N", default_value_t = 0, env = "ERAFT_DISTINCT_MIN")]
+    distinct_min: u64,
     /// Models at a time; as many as there are processors if not said.
     #[arg(long, value_name = "J", value_parser = clap::value_parser!(u16).range(1..=1024), env = "ERAFT_JOBS")]
     jobs: Option<u16>,
@@ -82,6 +85,11 @@ pub(super) fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8,
             let verdict = report.verdict.word();
             writeln!(out, "{} distinct states in {:.1} s: {verdict}", report.distinct, report.seconds)?;
         }
+    }
+    if report.violation().is_none() && report.distinct < arguments.distinct_min {
+        let message =
+            format!("{} distinct states are fewer than {}", report.distinct, arguments.distinct_min);
+        return Err(Failure { code: 1, message });
     }
     Ok(code_of(report.verdict))
 }

@@ -15,7 +15,7 @@
 //! That is exact as long as no message has told them apart, and none has: what they were sent they have not received.
 
 use eraft::mutants::Mutants;
-use eraft::raft::{Body, Config, Effect, Entry, Input, Membership, Message, Raft, RequestId, Timer};
+use eraft::raft::{Body, Config, Effect, Input, Membership, Message, Raft, RequestId, Timer};
 use eraft::types::NodeId;
 use stateright::{Model, Property};
 

@@ -47,6 +47,8 @@ pub struct Brake {
     until: Option<Instant>,
     is_pulled: Arc<AtomicBool>,
     is_noticed: Arc<AtomicBool>,
+    /// The states are visited: what was found may be followed step by step.
+    is_over: Arc<AtomicBool>,
 }
 
 impl Brake {
@@ -54,6 +56,9 @@ impl Brake {
     pub fn is_on(&self) -> bool {
         let is_late = self.until.is_some_and(|until| Instant::now() >= until);
         let is_on = is_late || self.is_pulled.load(Ordering::Relaxed);
+        if self.is_over.load(Ordering::Relaxed) {
+            return false;
+        }
         if is_on {
             self.is_noticed.store(true, Ordering::Relaxed);
         }
@@ -110,6 +115,13 @@ pub struct Report {
     pub seconds: f64,
     /// The outcome.
     pub verdict: Verdict,
+}
+
+impl Report {
+    /// What was found, if anything was.
+    pub fn violation(&self) -> Option<&ModelViolation> {
+        self.models.iter().find_map(|model| model.violation.as_ref())
+    }
 }
 
 /// A model with what the report says of it.
@@ -177,6 +189,7 @@ where
         builder = builder.target_max_depth(depth_max + 2);
     }
     let checker = builder.spawn_bfs().join();
+    brake.is_over.store(true, Ordering::Relaxed);
     let is_left = brake.is_noticed.load(Ordering::Relaxed);
     let discoveries = checker.discoveries();
     let violation = properties
