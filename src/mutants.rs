@@ -157,7 +157,7 @@ catalogue! {
         "A node that believes to lead answers a read from its memory without asking a majority.",
         seen in "etcd-io/etcd#741 (found by Jepsen), deventlab/d-engine#381";
     KvReadIndexBeforeOwnTermCommit = "kv"."read_index_before_own_term_commit", caught by "raft.read_index" at
-        [Core, Model, Simulation],
+        [Core, Simulation],
         "A new leader serves reads at its commit index before it has committed an entry of its own term.",
         seen in "etcd-io/etcd#7331, RedisLabs/redisraft#22";
     ShardkvServeBeforeArrival = "shardkv"."serve_before_arrival", caught by "kv.linearizable" at [Unit],

@@ -42,7 +42,7 @@ fn a_model_that_reaches_nothing_is_no_pass() {
 }
 
 /// In which model each bug is found, with which other bounds, and by which oracle.
-const EXAM: [(MutantId, &str, &[(&str, u8)], &str); 13] = [
+const EXAM: [(MutantId, &str, &[(&str, u8)], &str); 12] = [
     (MutantId::ElectionVoteNotDurable, "election", &[], "raft.election_safety"),
     (MutantId::ElectionVoteTwice, "election", NO_CRASH, "raft.election_safety"),
     (MutantId::ElectionStaleVoteCounted, "election", NO_CRASH, "raft.election_safety"),
@@ -55,7 +55,6 @@ const EXAM: [(MutantId, &str, &[(&str, u8)], &str); 13] = [
     (MutantId::ReplicationNoConsistencyCheck, "figure_8", &[], "raft.log_matching"),
     (MutantId::KvNoDedup, "sessions.window", &[], "kv.exactly_once"),
     (MutantId::KvReadWithoutBarrier, "read", &[], "raft.read_index"),
-    (MutantId::KvReadIndexBeforeOwnTermCommit, "read", &[], "raft.read_index"),
 ];
 
 /// Most bugs need none, and without it there is less to visit.

@@ -15,12 +15,19 @@ use crate::mutants::Mutants;
 /// The vocabulary. Nodes are numbers; everything prints what came of it.
 #[derive(Debug, goldenscript::Command)]
 enum Command {
-    /// Starts fresh nodes: `cluster nodes=3`. The last `learners` of them have no vote.
+    /// Starts fresh nodes: `cluster nodes=3`. The last `learners` of them have no vote. In the middle of a change of
+    /// members: `cluster nodes=4 outgoing="1 2 3" voters="2 3 4"`.
     Cluster {
         #[arg(key)]
         nodes: u64,
         #[arg(key, optional)]
         learners: u64,
+        #[arg(key, optional)]
+        voters: String,
+        #[arg(key, optional)]
+        outgoing: String,
+        #[arg(key)]
+        uncommitted_bytes_max: Option<usize>,
         #[arg(key)]
         entries_max: Option<usize>,
         #[arg(key)]
@@ -122,9 +129,18 @@ impl goldenscript::Runner for Runner {
     fn run(&mut self, command: &Command, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
         let cluster = &mut self.cluster;
         match *command {
-            Command::Cluster { nodes, learners, entries_max, appends_max } => {
+            Command::Cluster {
+                nodes,
+                learners,
+                ref voters,
+                ref outgoing,
+                uncommitted_bytes_max,
+                entries_max,
+                appends_max,
+            } => {
                 let mutants = self.mutants;
-                *cluster = Cluster::new(Shape { nodes, learners, entries_max, appends_max, mutants });
+                let shape = Shape { nodes, entries_max, appends_max, uncommitted_bytes_max, mutants };
+                *cluster = Cluster::new(shape, cluster::membership(nodes, learners, voters, outgoing)?);
             }
             Command::Disk { node, term, vote, ref log } => cluster.disk(node, term, vote, log)?,
             Command::Timeout(node) => cluster.election_timeout(node)?,
@@ -199,6 +215,12 @@ scripts! {
     read_waits_for_own_term
     read_batches_rounds
     read_refused_at_step_down
+    joint_elections
+    joint_commit_and_check_quorum
+    joint_reads
+    proposals_refused
+    snapshot_figure_13
+    snapshot_races
     learner
 }
 
