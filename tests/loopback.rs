@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use eraft::client::{Client, ClientOptions, Outcome};
-use eraft::node::{NodeOptions, serve_kv};
+use eraft::kv::KvMachine;
+use eraft::node::{NodeOptions, serve};
 use eraft::observe::NoObserver;
 use eraft::random::Draws;
 use eraft::replica::link::Link;
 use eraft::replica::timers::Clock;
-use eraft::replica::{Identity, Surroundings};
+use eraft::replica::{Identity, Service, Surroundings};
 use eraft::storage::memory::MemoryVolume;
 use eraft::types::NodeId;
 
@@ -30,10 +31,12 @@ fn surroundings(seed: u64) -> Surroundings {
 async fn three_nodes_serve_and_agree() {
     let nodes = free_addresses(3);
     for id in nodes.keys() {
-        let identity = Identity { cluster_id: "test".into(), id: *id, nodes: nodes.clone() };
+        let identity =
+            Identity { cluster_id: "test".into(), service: Service::Kv, id: *id, nodes: nodes.clone() };
         let options = NodeOptions::new(identity);
         let volume = Arc::new(MemoryVolume::default());
-        tokio::spawn(serve_kv(
+        tokio::spawn(serve(
+            KvMachine::default(),
             options,
             volume,
             surroundings(id.0),

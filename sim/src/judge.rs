@@ -106,8 +106,8 @@ fn vacuous(
             missing.push(format!("{kind} ({delivered} of {planned})"));
         }
     }
-    let checks = &request.plan.configuration.checks;
-    missing.extend(checks.iter().filter(|oracle| count(judged, oracle) == 0).cloned());
+    let silent = request.plan.must_judge().into_iter().filter(|oracle| count(judged, oracle) == 0);
+    missing.extend(silent.map(str::to_owned));
     missing
 }
 

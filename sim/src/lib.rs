@@ -29,6 +29,8 @@ pub mod runner;
 pub mod scenario;
 pub mod schedule;
 #[cfg(madsim)]
+mod script;
+#[cfg(madsim)]
 pub mod timing;
 pub mod trace;
 #[cfg(madsim)]

@@ -9,6 +9,9 @@ pub struct Oracle {
     pub about: &'static str,
 }
 
+/// The oracle of scenarios that have steps; it judges no others.
+pub const SCRIPT: &str = "sim.script";
+
 /// Every oracle.
 pub const ORACLES: &[Oracle] = &[
     Oracle { id: "raft.election_safety", about: "at most one leader per term" },
@@ -38,6 +41,7 @@ pub const ORACLES: &[Oracle] = &[
         id: "sim.liveness",
         about: "once faults stop there is a leader, and operations are acknowledged",
     },
+    Oracle { id: SCRIPT, about: "every step of a scenario's script holds, within its bounds" },
     Oracle { id: "sim.exit", about: "no node stops by itself unless its disk failed" },
     Oracle { id: "sim.panic", about: "no node panics" },
     Oracle { id: "sim.no_lost_wakeup", about: "no run ends because every task waits for ever" },

@@ -13,6 +13,7 @@ use crate::net::{LinkConfig, Partition};
 use crate::observer::Watcher;
 use crate::outcome::Violation;
 use crate::scenario::Heal;
+use crate::script;
 use crate::timing::Spread;
 use crate::workload::Phase;
 use crate::world::{End, Exit, World};
@@ -70,7 +71,11 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
         .iter()
         .map(|fault| madsim::task::spawn(world.clone().fault(fault.clone())))
         .collect();
-    sleep(Duration::from_millis(configuration.phases.safety_ms)).await;
+    if world.plan.steps.is_empty() {
+        sleep(Duration::from_millis(configuration.phases.safety_ms)).await;
+    } else {
+        script::run(&world).await;
+    }
 
     faults.iter().for_each(|fault| fault.abort());
     world.watcher.note("world", "phase", "liveness");
@@ -162,7 +167,7 @@ async fn leader(world: &World, healthy: &[NodeId]) -> Option<Duration> {
 }
 
 /// Does one node lead, and do all healthy ones follow it?
-fn is_led(watcher: &Watcher, healthy: &[NodeId]) -> bool {
+pub(crate) fn is_led(watcher: &Watcher, healthy: &[NodeId]) -> bool {
     let faces = watcher.faces();
     let leader =
         faces.iter().filter(|(_, face)| face.is_up && face.is_leader).max_by_key(|(_, face)| face.term);

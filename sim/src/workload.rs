@@ -90,6 +90,8 @@ pub struct Work {
     pub watcher: Arc<Watcher>,
     /// Operations of all clients.
     pub begun: Arc<AtomicU64>,
+    /// Those that were acknowledged.
+    pub acknowledged: Arc<AtomicU64>,
     /// Number of the next write.
     pub writes: AtomicU64,
     /// What this client last knew of each key, for compare-and-set.
@@ -172,7 +174,10 @@ impl Work {
         let outcome = client.execute(asked.clone()).await;
         self.remember(operation.key, &asked, &outcome);
         let (word, result) = match outcome {
-            Outcome::Ok(_) => ("ok", Ok(())),
+            Outcome::Ok(_) => {
+                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                ("ok", Ok(()))
+            }
             Outcome::Refused(refused) => ("refused", Err(refused.detail)),
             Outcome::Unknown(detail) => ("unknown", Err(detail)),
         };

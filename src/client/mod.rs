@@ -7,6 +7,7 @@
 //! - The same client serves the simulator, the command line and the benchmark, and records its own history.
 
 mod connection;
+mod ctrler;
 mod session;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ use crate::random::Site;
 use crate::replica::Surroundings;
 use crate::replica::timers::Moment;
 use crate::types::NodeId;
+pub use ctrler::{ConfigCache, Found, Which};
+
 use connection::{Connection, Lost};
 use session::Session;
 
@@ -199,8 +202,13 @@ impl Client {
         }
     }
 
+    /// When an operation that begins now must have ended.
+    fn deadline(&self) -> Moment {
+        self.surroundings.clock.now().after(Duration::from_millis(self.options.deadline_ms))
+    }
+
     async fn run(&self, operation: &Operation) -> Outcome<(OperationResult, u64)> {
-        let deadline = self.surroundings.clock.now().after(Duration::from_millis(self.options.deadline_ms));
+        let deadline = self.deadline();
         let done = match mutation_of(operation) {
             None => {
                 let get = pb::Get { key: operation.key().clone(), stale: false };

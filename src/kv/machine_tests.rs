@@ -14,6 +14,7 @@ use crate::proto::kv::{
     SessionReply, SessionTable, command,
 };
 use crate::raft::Position;
+use crate::session::SWEEP_SESSIONS;
 use crate::types::{Index, Term};
 use crate::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError};
 
@@ -110,13 +111,19 @@ fn reason(reply: KvReply) -> RefusedReason {
     }
 }
 
+fn with_sessions_max(sessions_max: u64) -> KvLimits {
+    KvLimits { sessions: SessionLimits { sessions_max, ..small().sessions }, ..small() }
+}
+
 fn small() -> KvLimits {
     KvLimits {
         value_bytes_max: 8,
-        session_window: 4,
-        sessions_max: 3,
-        session_idle_ms: 100,
-        session_idle_entries: 10,
+        sessions: SessionLimits {
+            session_window: 4,
+            sessions_max: 3,
+            session_idle_ms: 100,
+            session_idle_entries: 10,
+        },
         ..KvLimits::default()
     }
 }
@@ -280,7 +287,7 @@ fn reopening_an_idle_session_keeps_it() {
 #[test]
 fn the_sweep_is_bounded_and_goes_round() {
     let sessions = SWEEP_SESSIONS as u64 * 2 + 5;
-    let limits = KvLimits { sessions_max: 1000, ..small() };
+    let limits = with_sessions_max(1000);
     let mut group = Group::new(limits);
     for client in 0..sessions {
         group.open(client, 0);
@@ -314,7 +321,7 @@ impl View for OnePairPages<'_> {
 
 #[test]
 fn how_a_view_cuts_its_pages_does_not_show() {
-    let mut group = Group::new(KvLimits { sessions_max: 1000, ..small() });
+    let mut group = Group::new(with_sessions_max(1000));
     for client in 0..70 {
         group.open(client, 0);
     }

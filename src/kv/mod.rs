@@ -1,7 +1,7 @@
 //! The key-value store of one Raft group.
 //!
 //! [`KvMachine`] applies [`Command`](crate::proto::kv::Command)s: it opens sessions and executes mutations exactly
-//! once (`session.rs` says how). Reads do not go through the log; they are [`KvQuery`]s of a view.
+//! once ([`crate::session`] says how). Reads do not go through the log; they are [`KvQuery`]s of a view.
 //!
 //! # Keys in the state store
 //!
@@ -22,31 +22,26 @@
 //! one entry under another limit holds different data for ever. The same goes for the active mutant, which is why
 //! `kv.no_dedup` is switched on for a whole group.
 
-mod in_flight;
 mod machine;
 mod operation;
 mod service;
-mod session;
 
 #[cfg(test)]
 mod machine_tests;
 #[cfg(test)]
 mod model_tests;
 
-pub(crate) use machine::Whole;
-pub use machine::{KvAnswer, KvMachine, KvQuery, KvReply, KvStatus};
+use crate::session::{SessionLimits, WINDOW_CEILING};
+
+pub use crate::session::Reply as KvReply;
+pub use machine::{KvAnswer, KvMachine, KvQuery, KvStatus};
 pub(crate) use operation::USER_PREFIX;
-pub use service::KvService;
-pub use session::SWEEP_SESSIONS;
 
 /// The largest `value_bytes_max` that may be configured: one value must fit into a few messages of 4 MiB.
 pub const VALUE_BYTES_CEILING: usize = 8 << 20;
 
 /// The largest `key_bytes_max` that may be configured.
 pub const KEY_BYTES_CEILING: usize = 64 << 10;
-
-/// The largest `session_window` that may be configured: a session's record is rewritten at each of its mutations.
-pub const SESSION_WINDOW_CEILING: u64 = 1024;
 
 /// What the machine refuses and when it forgets a session. Part of the replicated function; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,26 +50,13 @@ pub struct KvLimits {
     pub value_bytes_max: usize,
     /// A mutation of a longer key is refused.
     pub key_bytes_max: usize,
-    /// How many sequence numbers at or above the lowest unacknowledged one a session may use at the same time.
-    pub session_window: u64,
-    /// An `OpenSession` beyond this many sessions is refused, unless the sweep made room.
-    pub sessions_max: u64,
-    /// A session is evicted only if it was idle for this long, by the time stamps of the log …
-    pub session_idle_ms: u64,
-    /// … *and* for this many log entries.
-    pub session_idle_entries: u64,
+    /// What holds of sessions.
+    pub sessions: SessionLimits,
 }
 
 impl Default for KvLimits {
     fn default() -> Self {
-        Self {
-            value_bytes_max: 1 << 20,
-            key_bytes_max: 4 << 10,
-            session_window: 64,
-            sessions_max: 100_000,
-            session_idle_ms: 60 * 60 * 1000,
-            session_idle_entries: 10_000,
-        }
+        Self { value_bytes_max: 1 << 20, key_bytes_max: 4 << 10, sessions: SessionLimits::default() }
     }
 }
 
@@ -98,8 +80,8 @@ impl KvLimits {
         let bounds = [
             ("value_bytes_max", self.value_bytes_max as u64, 1, VALUE_BYTES_CEILING as u64),
             ("key_bytes_max", self.key_bytes_max as u64, 1, KEY_BYTES_CEILING as u64),
-            ("session_window", self.session_window, 1, SESSION_WINDOW_CEILING),
-            ("sessions_max", self.sessions_max, 1, u64::MAX),
+            ("session_window", self.sessions.session_window, 1, WINDOW_CEILING),
+            ("sessions_max", self.sessions.sessions_max, 1, u64::MAX),
         ];
         for (limit, value, least, most) in bounds {
             if !(least..=most).contains(&value) {
@@ -120,7 +102,8 @@ mod tests {
         let limits = KvLimits { value_bytes_max: (8 << 20) + 1, ..KvLimits::default() };
         let error = limits.validate().unwrap_err().to_string();
         assert_eq!(error, "value_bytes_max is 8388609; it must be 1 to 8388608");
-        let limits = KvLimits { session_window: 0, ..KvLimits::default() };
+        let sessions = SessionLimits { session_window: 0, ..SessionLimits::default() };
+        let limits = KvLimits { sessions, ..KvLimits::default() };
         assert_eq!(limits.validate().unwrap_err().limit, "session_window");
     }
 }

@@ -20,13 +20,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use driver::{Decision, Denial, ReplicaError};
 pub use options::Options;
 pub use service::RaftService;
 pub use state::APPLIED_KEY;
-pub use transport::{FORMAT_VERSION, Identity, Surroundings};
+pub use transport::{FORMAT_VERSION, Identity, Service, Surroundings};
 pub(crate) use transport::{Outgoing, channel_frames, dial};
 
 use crate::machine::StateMachine;
@@ -72,7 +73,8 @@ impl<M: StateMachine> Replica<M> {
         let weak = events.downgrade();
         let driver =
             Driver::new(machine, identity, options, surroundings, observer, volume, inbox, weak, opened);
-        Ok(Self { driver, handle: Handle { events, service } })
+        let applied = driver.applied();
+        Ok(Self { driver, handle: Handle { events, service, applied } })
     }
 
     /// How others reach the replica. It stops when the last handle is dropped.
@@ -91,11 +93,12 @@ impl<M: StateMachine> Replica<M> {
 pub struct Handle<M: StateMachine> {
     events: mpsc::Sender<Event<M>>,
     service: Arc<service::Context>,
+    applied: Arc<Notify>,
 }
 
 impl<M: StateMachine> Clone for Handle<M> {
     fn clone(&self) -> Self {
-        Self { events: self.events.clone(), service: self.service.clone() }
+        Self { events: self.events.clone(), service: self.service.clone(), applied: self.applied.clone() }
     }
 }
 
@@ -116,6 +119,11 @@ impl<M: StateMachine> Handle<M> {
             Ok(()) => decided.await.unwrap_or(Decision::Refused(Denial::Unhealthy)),
             Err(full) => Decision::Refused(denial(&full)),
         }
+    }
+
+    /// Resolves when entries were applied after this was called, or rather after it was enabled.
+    pub fn applied(&self) -> Notified<'_> {
+        self.applied.notified()
     }
 
     /// What the replica says of itself; `None` if it has stopped.

@@ -334,7 +334,7 @@ impl Tally {
         for kind in &plan.kinds {
             add(&mut coverage.enabled, kind, 1);
         }
-        for check in &plan.configuration.checks {
+        for check in plan.must_judge() {
             add(&mut coverage.checks, check, 1);
         }
         for (kind, delivered) in &outcome.faults {

@@ -45,6 +45,8 @@ pub type Sink = Box<dyn FnMut(&MessageEvent) + Send>;
 pub struct NetCounters {
     /// Messages that entered a stream.
     pub sent: u64,
+    /// Bytes of those between nodes.
+    pub peer_bytes: u64,
     /// Messages that were taken out, copies included.
     pub delivered: u64,
     /// Messages lost on the way (net.loss).

@@ -113,6 +113,9 @@ impl State {
         link.messages += 1;
         let ordinal = link.messages;
         self.ledger.counters.sent += 1;
+        if route.channel != Channel::Client {
+            self.ledger.counters.peer_bytes += frame.len() as u64;
+        }
         let first = !std::mem::replace(&mut wire.begun, true);
         let sequence = route.channel == Channel::Snapshot;
         if unreachable || wire.is_broken() || wire.receiver.gone {

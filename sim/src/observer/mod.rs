@@ -4,6 +4,7 @@
 
 mod canonical;
 mod kv;
+mod ledger;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,8 @@ use crate::outcome::Violation;
 use crate::scenario::Trigger;
 use crate::trace::{Record, Recorder};
 use kv::{ExactlyOnce, Replicas};
+pub use ledger::Fate;
+use ledger::Ledger;
 
 /// What is known of a node that runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,12 @@ pub struct Face {
     pub leader: Option<NodeId>,
     /// The last entry it has applied.
     pub applied: Index,
+    /// The last entry of its log.
+    pub last: Index,
+    /// Its log begins after this entry.
+    pub base: Index,
+    /// Bytes of the entries of its log.
+    pub log_bytes: usize,
 }
 
 /// Sees everything.
@@ -55,6 +64,8 @@ struct State {
     names: BTreeMap<NodeId, String>,
     waiting: BTreeMap<Trigger, Vec<oneshot::Sender<NodeId>>>,
     payload: Vec<u8>,
+    /// In a run with a script.
+    ledger: Option<Ledger>,
 }
 
 /// What a watcher has seen, once the run is over.
@@ -88,6 +99,7 @@ impl Watcher {
             names: BTreeMap::new(),
             waiting: BTreeMap::new(),
             payload: Vec::new(),
+            ledger: None,
         };
         Arc::new(Self { time: TimeHandle::current(), state: Mutex::new(state), violated: Notify::new() })
     }
@@ -145,6 +157,35 @@ impl Watcher {
         self.lock().checks.contains(oracle)
     }
 
+    /// Counts for a script, from now on.
+    pub fn keep_ledger(&self) {
+        self.lock().ledger = Some(Ledger::default());
+    }
+
+    /// Looks out for a command of the script.
+    pub fn expect(&self, command: bytes::Bytes) {
+        if let Some(ledger) = &mut self.lock().ledger {
+            ledger.expect(command);
+        }
+    }
+
+    /// Where a command of the script is.
+    pub fn fate(&self, command: &bytes::Bytes) -> Fate {
+        self.lock().ledger.as_ref().map(|ledger| ledger.fate(command)).unwrap_or_default()
+    }
+
+    /// Requests between nodes and snapshots installed so far.
+    pub fn counts(&self) -> (u64, u64) {
+        self.lock().ledger.as_ref().map(|ledger| (ledger.calls, ledger.installed)).unwrap_or_default()
+    }
+
+    /// A claim of the script was judged.
+    pub fn claim(&self) {
+        if let Some(ledger) = &mut self.lock().ledger {
+            ledger.judged += 1;
+        }
+    }
+
     /// Everything that was seen. What comes later is not.
     pub fn finish(&self) -> Seen {
         let mut state = self.lock();
@@ -153,6 +194,9 @@ impl Watcher {
             state.suite.judged().map(|(id, count)| (id.to_owned(), count)).collect();
         judged.insert("kv.replicas_equal".to_owned(), state.replicas.judged);
         judged.insert("kv.exactly_once".to_owned(), state.exactly_once.judged);
+        if let Some(ledger) = &state.ledger {
+            judged.insert("sim.script".to_owned(), ledger.judged);
+        }
         let with_words = |record: &Record| {
             let text = canonical::describe(&record.kind, &record.payload);
             Record { text, ..record.clone() }
@@ -177,6 +221,9 @@ impl Observer for Watcher {
         }
         state.record(at_ns, node, event);
         state.update(node, event);
+        if let Some(ledger) = &mut state.ledger {
+            ledger.observe(event);
+        }
         if let Err(violation) = state.judge(at_ns, node, event) {
             state.violate(violation, at_ns);
             drop(state);
@@ -281,6 +328,8 @@ fn see(face: &mut Face, raft: &Raft) {
     face.term = raft.hard().term;
     face.is_leader = raft.is_leader();
     face.leader = raft.leader();
+    let log = raft.log();
+    (face.last, face.base, face.log_bytes) = (log.last().index, log.base().index, log.bytes());
 }
 
 impl From<invariants::Violation> for Violation {

@@ -17,12 +17,15 @@ mod fault;
 mod faults;
 mod reader;
 mod setting;
+mod step;
+mod steps;
 
 pub use fault::{Action, FaultKind, Shape, Target, Trigger};
 pub use faults::{Numbers, Profile, RandomFault, RandomFaults, ScriptedFault};
 pub use reader::ScenarioError;
 pub(crate) use reader::suggestion;
 pub use setting::{Number, Setting};
+pub use step::{Loss, Step, Who};
 
 use crate::oracles;
 use reader::{Section, Source};
@@ -71,6 +74,8 @@ section! {
         liveness_operations: u64 = 10, 1 => 10_000;
         /// How many keys there are.
         keys: u64 = 10, 1 => 100_000;
+        /// Keys of each client that no other one uses; 0: all share all keys.
+        own_keys: u64 = 0, 0 => 1_000;
         /// The exponent of the keys' popularity; 0 is uniform.
         skew: f64 = 0.0, 0.0 => 4.0;
         /// The size of written values.
@@ -169,6 +174,8 @@ pub struct Scenario {
     pub faults: Vec<ScriptedFault>,
     /// Faults at drawn moments.
     pub random_faults: Option<RandomFaults>,
+    /// What is done and claimed step by step; the safety phase lasts as long as they do.
+    pub steps: Vec<Step>,
     /// The oracles that judge a run.
     pub checks: Vec<String>,
 }
@@ -183,6 +190,7 @@ const ROOT_KEYS: &[&str] = &[
     "phases",
     "faults",
     "random_faults",
+    "steps",
     "checks",
 ];
 
@@ -203,12 +211,25 @@ impl Scenario {
             );
             return Err(cluster_section.error("heartbeat_ms", message));
         }
+        let steps = steps::read(&root, cluster.nodes.low())?;
+        if !steps.is_empty() && cluster.nodes.low() != cluster.nodes.high() {
+            return Err(cluster_section.error("nodes", "a scenario with steps has a fixed number of nodes"));
+        }
         let workload_section = root.section("workload", WorkloadSettings::KEYS)?;
         let workload = WorkloadSettings::read(&workload_section)?;
         let weights = [&workload.get, &workload.put, &workload.append, &workload.delete, &workload.cas];
         if weights.iter().all(|weight| weight.low() == 0) {
             let message = "the weights of get, put, append, delete and cas may all be 0: one must not be";
             return Err(workload_section.error("get", message));
+        }
+        if workload.clients.high() * workload.own_keys.high() > workload.keys.low() {
+            let message = format!(
+                "{} clients with {} keys each need more than {} keys",
+                workload.clients.high(),
+                workload.own_keys.high(),
+                workload.keys.low()
+            );
+            return Err(workload_section.error("own_keys", message));
         }
         let phases_section = root.section("phases", &[PhasesSettings::KEYS, &["heal"]].concat())?;
         let heal = [("majority", Heal::Majority), ("all", Heal::All)];
@@ -219,10 +240,15 @@ impl Scenario {
             workload,
             network: NetworkSettings::read(&root.section("network", NetworkSettings::KEYS)?)?,
             disk: DiskSettings::read(&root.section("disk", DiskSettings::KEYS)?)?,
-            heal: phases_section.word("heal", &heal)?.unwrap_or(Heal::Majority),
+            heal: phases_section.word("heal", &heal)?.unwrap_or(if steps.is_empty() {
+                Heal::Majority
+            } else {
+                Heal::All
+            }),
             faults: faults::read_scripted(&root, &cluster, &phases)?,
             random_faults: faults::read_random(&root)?,
-            checks: read_checks(&root.section("checks", &["oracles", "skip"])?)?,
+            checks: read_checks(&root.section("checks", &["oracles", "skip"])?, !steps.is_empty())?,
+            steps,
             cluster,
             phases,
         })
@@ -234,7 +260,7 @@ impl Scenario {
     }
 }
 
-fn read_checks(section: &Section<'_>) -> Result<Vec<String>, ScenarioError> {
+fn read_checks(section: &Section<'_>, has_steps: bool) -> Result<Vec<String>, ScenarioError> {
     let named = |key: &str| -> Result<Option<Vec<&str>>, ScenarioError> {
         let names = section.texts(key)?;
         for name in names.iter().flatten() {
@@ -245,7 +271,8 @@ fn read_checks(section: &Section<'_>) -> Result<Vec<String>, ScenarioError> {
         }
         Ok(names)
     };
-    let wanted = named("oracles")?.unwrap_or_else(|| oracles::ids().collect());
+    let wanted = named("oracles")?
+        .unwrap_or_else(|| oracles::ids().filter(|id| has_steps || *id != oracles::SCRIPT).collect());
     let skipped = named("skip")?.unwrap_or_default();
     Ok(wanted.into_iter().filter(|name| !skipped.contains(name)).map(str::to_owned).collect())
 }

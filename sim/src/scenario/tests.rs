@@ -8,7 +8,7 @@ fn error(text: &str) -> String {
 fn an_empty_file_is_a_scenario_of_defaults() {
     let scenario = Scenario::parse("scenarios/small.toml", "").unwrap();
     assert_eq!((scenario.name.as_str(), scenario.cluster.nodes), ("small", Setting::Fixed(3)));
-    assert_eq!(scenario.checks.len(), oracles::ids().count());
+    assert_eq!(scenario.checks.len(), oracles::ids().count() - 1, "all but that of steps");
 }
 
 #[test]
@@ -18,6 +18,22 @@ fn a_number_may_be_a_range_or_a_list_of_choices() {
     assert_eq!(scenario.cluster.nodes, Setting::Range(3, 5));
     assert_eq!(scenario.workload.skew, Setting::Choices(vec![0.0, 0.9, 2.0]));
     assert_eq!(scenario.workload.clients, Setting::Fixed(16));
+}
+
+#[test]
+fn a_scenario_with_steps_heals_everything_and_is_judged_by_them() {
+    let text = "steps = [{ do = \"repeat\", times = 2, steps = [{ do = \"put\", key = \"k\", value = \"v\" }] }]\n\
+                [workload]\nclients = 0\n";
+    let scenario = Scenario::parse("s.toml", text).unwrap();
+    assert_eq!((scenario.heal, scenario.checks.len()), (Heal::All, oracles::ids().count()));
+    let plan = crate::schedule::Plan::new(&scenario, 1);
+    assert_eq!(plan.must_judge(), ["kv.linearizable", "sim.script"]);
+    let json = serde_json::to_string(&plan).unwrap();
+    assert!(serde_json::from_str::<crate::schedule::Plan>(&json).unwrap() == plan, "another plan came back");
+    assert!(
+        json.contains(r#"{"do":"repeat","times":2,"steps":[{"do":"put","client":"client","key":"k""#),
+        "{json}"
+    );
 }
 
 /// Every way to be wrong, with what is said about it.
@@ -74,6 +90,43 @@ fn errors_name_file_line_column_and_key_and_what_would_be_right() {
         (
             "[workload]\nget = 0\nput = 0\nappend = 0\ndelete = 0\ncas = 0\n".to_owned(),
             "s.toml:2:7: workload.get: the weights of get, put, append, delete and cas may all be 0: one must not be",
+        ),
+        (
+            "steps = [{ do = \"one_leadr\" }]\n".to_owned(),
+            "s.toml:1:17: steps[0].do: unknown value `one_leadr`, did you mean `one_leader`?",
+        ),
+        (
+            "steps = [\n    { do = \"mark\" },\n    { do = \"wait\", ms = 5, on = 3 },\n]\n".to_owned(),
+            "s.toml:3:33: steps[1].on: says nothing about `wait`; it has: ms",
+        ),
+        (
+            "steps = [{ do = \"repeat\", times = 2, steps = [{ do = \"wait\" }] }]\n".to_owned(),
+            "s.toml:1:47: steps[0].steps[0].ms: missing: `ms` has no default here",
+        ),
+        (
+            "steps = [{ do = \"one_leader\", as = \"first\" }, { do = \"cut\", nodes = \"frist+1\" }]\n"
+                .to_owned(),
+            "s.toml:1:69: steps[1].nodes: no earlier step names a node `frist`, did you mean `first`?",
+        ),
+        (
+            "steps = [{ do = \"cut\", nodes = [\"n1\", \"n4\"] }]\n".to_owned(),
+            "s.toml:1:32: steps[0].nodes: there is no n4 in a cluster of 3 nodes",
+        ),
+        (
+            "steps = [{ do = \"agree\", on = 4 }]\n".to_owned(),
+            "s.toml:1:31: steps[0].on: 4 is not within 1 to 3",
+        ),
+        (
+            "steps = [{ do = \"wait\", ms = [1, 2] }]\n".to_owned(),
+            "s.toml:1:30: steps[0].ms: expected one whole number: a step draws nothing",
+        ),
+        (
+            "steps = [{ do = \"mark\" }]\n[cluster]\nnodes = [3, 5]\n".to_owned(),
+            "s.toml:3:9: cluster.nodes: a scenario with steps has a fixed number of nodes",
+        ),
+        (
+            "[workload]\nclients = 3\nown_keys = 2\nkeys = 5\n".to_owned(),
+            "s.toml:3:12: workload.own_keys: 3 clients with 2 keys each need more than 5 keys",
         ),
         (
             "[phases]\nheal = \"none\"\n".to_owned(),

@@ -11,8 +11,9 @@ pub use operations::{Operation, OperationKind};
 use eraft::random::Draws;
 use serde::{Deserialize, Serialize};
 
+use crate::oracles;
 use crate::scenario::{
-    Action, Cluster, Disk, FaultKind, Heal, Network, Phases, Scenario, Target, Trigger, Workload,
+    Action, Cluster, Disk, FaultKind, Heal, Network, Phases, Scenario, Step, Target, Trigger, Workload,
 };
 
 /// The numbers of one run.
@@ -81,6 +82,9 @@ pub struct Plan {
     pub operations: Vec<Vec<Operation>>,
     /// What each client does after that.
     pub liveness_operations: Vec<Vec<Operation>>,
+    /// What the script does and claims meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
 }
 
 impl Plan {
@@ -111,8 +115,19 @@ impl Plan {
                 "liveness",
                 &operations,
             ),
+            steps: scenario.steps.clone(),
             configuration,
         }
+    }
+
+    /// The oracles that have to judge something: all, or of a script its own, and those of its clients if it has any.
+    pub fn must_judge(&self) -> Vec<&str> {
+        let checks = self.configuration.checks.iter().map(String::as_str);
+        if self.steps.is_empty() {
+            return checks.collect();
+        }
+        let has_clients = self.configuration.workload.clients > 0 || self.steps.iter().any(Step::has_client);
+        checks.filter(|id| *id == oracles::SCRIPT || (has_clients && *id == "kv.linearizable")).collect()
     }
 }
 

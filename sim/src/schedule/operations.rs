@@ -90,11 +90,12 @@ impl TryFrom<String> for Operation {
 
 /// `count` operations of each client.
 pub(super) fn generate(workload: &Workload, count: u64, phase: &str, draws: &Draws) -> Vec<Vec<Operation>> {
-    let popularity = Popularity::new(workload.keys, workload.skew);
+    let own = workload.own_keys;
+    let popularity = Popularity::new(if own > 0 { own } else { workload.keys }, workload.skew);
     let one = |client: u64, number: u64| {
         let mut draw = draws.draw(phase, client, number);
         let kind = kind(workload, &mut draw);
-        let key = popularity.pick(&mut draw);
+        let key = popularity.pick(&mut draw) + (client - 1) * own;
         Operation { kind, key, think_ms: draw.between(0, workload.think_ms * 2) }
     };
     let of_client = |client| (1..=count).map(|number| one(client, number)).collect();

@@ -26,14 +26,8 @@ impl World {
 
     fn start_client(self: &Arc<Self>, number: u64) -> JoinHandle<()> {
         let workload = &self.plan.configuration.workload;
-        let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 1, number as u8));
-        let node = self.handle.create_node().name(format!("c{number}")).ip(ip).build();
-        let mut options =
-            ClientOptions::new(self.node_ids().into_iter().map(|id| (id, node_address(id))).collect());
-        options.cluster_id = "simulated".to_owned();
-        options.number = number;
-        options.deadline_ms = workload.deadline_ms;
-        options.attempt_ms = (workload.deadline_ms / 3).clamp(1, ATTEMPT_MS_MAX);
+        let node = self.client_node(number);
+        let options = self.client_options(number, workload.deadline_ms);
         let world = self.clone();
         let pipeline = workload.pipeline;
         node.spawn(async move {
@@ -43,14 +37,43 @@ impl World {
         })
     }
 
+    fn client_node(&self, number: u64) -> madsim::runtime::NodeHandle {
+        let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 1, number as u8));
+        self.handle.create_node().name(format!("c{number}")).ip(ip).build()
+    }
+
+    fn client_options(&self, number: u64, deadline_ms: u64) -> ClientOptions {
+        let nodes = self.node_ids().into_iter().map(|id| (id, node_address(id))).collect();
+        ClientOptions {
+            cluster_id: "simulated".to_owned(),
+            number,
+            deadline_ms,
+            attempt_ms: (deadline_ms / 3).clamp(1, ATTEMPT_MS_MAX),
+            ..ClientOptions::new(nodes)
+        }
+    }
+
+    /// A client beside those of the workload, and the machine that it runs on.
+    pub(crate) async fn script_client(
+        self: &Arc<Self>,
+        number: u64,
+        deadline_ms: u64,
+    ) -> (madsim::runtime::NodeHandle, Arc<Client>) {
+        let node = self.client_node(number);
+        let (world, options) = (self.clone(), self.client_options(number, deadline_ms));
+        let making = node.spawn(async move { Arc::new(world.client("script client", options)) });
+        (node, making.await.expect("nothing ends the machine of a client"))
+    }
+
+    fn client(&self, domain: &str, options: ClientOptions) -> Client {
+        let draws = Draws::new(self.seed, &format!("{domain} {}", options.number));
+        let surroundings = Surroundings { link: self.net.link(), clock: Clock::default(), draws };
+        Client::new(options, surroundings, Some(self.history.clone()))
+    }
+
     /// Inside the client's node: its connections are tasks of that node.
     fn work(&self, number: u64, options: ClientOptions) -> Arc<Work> {
         let workload = &self.plan.configuration.workload;
-        let client = |domain: &str, options: ClientOptions| {
-            let draws = Draws::new(self.seed, &format!("{domain} {number}"));
-            let surroundings = Surroundings { link: self.net.link(), clock: Clock::default(), draws };
-            Client::new(options, surroundings, Some(self.history.clone()))
-        };
         let acknowledge_ms = self.plan.configuration.phases.acknowledge_ms;
         let patient =
             ClientOptions { deadline_ms: acknowledge_ms, attempt_ms: ATTEMPT_MS_MAX, ..options.clone() };
@@ -60,8 +83,8 @@ impl World {
         };
         Arc::new(Work {
             number,
-            client: client("client", options),
-            patient: client("patient client", patient),
+            client: self.client("client", options),
+            patient: self.client("patient client", patient),
             safety: own(&self.plan.operations),
             liveness: own(&self.plan.liveness_operations),
             final_keys: (0..workload.keys).filter(|key| key % workload.clients == number - 1).collect(),
@@ -70,6 +93,7 @@ impl World {
             phases: self.phases.clone(),
             watcher: self.watcher.clone(),
             begun: self.begun.clone(),
+            acknowledged: self.acknowledged.clone(),
             writes: AtomicU64::new(0),
             known: Mutex::new(BTreeMap::new()),
             time: self.time.clone(),

@@ -59,7 +59,8 @@ impl World {
         }
     }
 
-    fn begin(&self, fault: &FaultEvent, there: Option<NodeId>) {
+    /// Begins a fault; `there` is where its trigger was.
+    pub(crate) fn begin(&self, fault: &FaultEvent, there: Option<NodeId>) {
         let mut draw = self.draws.draw(&fault.id, 0, 0);
         let hit = self.resolve(&fault.target, there, &mut draw);
         let words: Vec<String> = hit.iter().map(|party| name(*party)).collect();
@@ -129,7 +130,7 @@ impl World {
     }
 
     /// Ends a fault that lasts, and counts it if something met it.
-    fn end(&self, id: &str) {
+    pub(crate) fn end(&self, id: &str) {
         let Some(active) = lock(&self.active).remove(id) else { return };
         let kind = active.action.kind();
         self.watcher.note("world", "fault.end", id);

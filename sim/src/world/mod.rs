@@ -51,6 +51,8 @@ pub struct World {
     pub(crate) history: Arc<history::Recorder>,
     pub(crate) phases: Arc<Phases>,
     pub(crate) begun: Arc<AtomicU64>,
+    /// Operations of the workload that were acknowledged.
+    pub(crate) acknowledged: Arc<AtomicU64>,
     pub(crate) time: TimeHandle,
     pub(crate) leak: Option<Leak>,
     /// What the scenario draws on the way: roles, halves.
@@ -148,16 +150,21 @@ impl World {
             connect_timeout: Spread::millis(300, 800, 2_000),
             ..NoticeConfig::default()
         };
+        let watcher = Watcher::new(recorder, &configuration.checks);
+        if !request.plan.steps.is_empty() {
+            watcher.keep_ledger();
+        }
         let net = NetConfig { link: link_config(&configuration.network), notice };
         Arc::new(Self {
             seed: request.seed,
             mutants,
             net: SimNet::new(request.seed, net),
             disk,
-            watcher: Watcher::new(recorder, &configuration.checks),
+            watcher,
             history: Arc::new(history::Recorder::in_memory()),
             phases: Arc::default(),
             begun: Arc::default(),
+            acknowledged: Arc::default(),
             time: TimeHandle::current(),
             leak,
             draws: Draws::new(request.seed, "world"),

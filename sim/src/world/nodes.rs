@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eraft::kv::KvLimits;
-use eraft::node::{NodeOptions, serve_kv};
+use eraft::kv::{KvLimits, KvMachine};
+use eraft::node::{NodeOptions, serve};
 use eraft::raft;
 use eraft::random::Draws;
 use eraft::replica::link::Party;
 use eraft::replica::timers::Clock;
-use eraft::replica::{Identity, Options, Surroundings};
+use eraft::replica::{Handle, Identity, Options, Service, Surroundings};
+use eraft::session::SessionLimits;
 use eraft::types::NodeId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{World, lock, node_address};
 use crate::disk::{DiskCounters, DiskSim};
@@ -35,6 +36,15 @@ pub(super) struct NodeState {
     is_retired: bool,
     /// What its disk had met when it was started.
     met_at_start: DiskCounters,
+    /// The way past the network to its replica, for a script.
+    reach: Reach,
+}
+
+/// How a script reaches a node's replica.
+enum Reach {
+    Not,
+    Opening(oneshot::Receiver<Handle<KvMachine>>),
+    Open(Handle<KvMachine>),
 }
 
 /// A node that ended by itself.
@@ -62,6 +72,7 @@ impl World {
             let incarnation = Arc::new(AtomicU64::new(0));
             let start = Start {
                 seed: self.seed,
+                machine: self.machine(),
                 options: self.node_options(*id, &addresses),
                 world: Arc::downgrade(self),
                 exits: self.exits.clone(),
@@ -76,6 +87,7 @@ impl World {
                 owner: None,
                 is_retired: false,
                 met_at_start: DiskCounters::default(),
+                reach: Reach::Not,
             };
             lock(&self.nodes).insert(*id, state);
         }
@@ -84,7 +96,8 @@ impl World {
     fn node_options(&self, id: NodeId, nodes: &BTreeMap<NodeId, SocketAddr>) -> NodeOptions {
         let cluster = &self.plan.configuration.cluster;
         let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let identity = Identity { cluster_id: "simulated".to_owned(), id, nodes: nodes.clone() };
+        let (cluster_id, service) = ("simulated".to_owned(), Service::Kv);
+        let identity = Identity { cluster_id, service, id, nodes: nodes.clone() };
         let core = raft::Config::new(id);
         NodeOptions {
             raft: raft::Config {
@@ -105,14 +118,45 @@ impl World {
                 snapshot_chunk_bytes_max: bytes(cluster.snapshot_chunk_bytes),
                 ..Options::default()
             },
-            kv: KvLimits { sessions_max: cluster.sessions_max, ..KvLimits::default() },
             identity,
         }
+    }
+
+    fn machine(&self) -> KvMachine {
+        let sessions_max = self.plan.configuration.cluster.sessions_max;
+        let sessions = SessionLimits { sessions_max, ..SessionLimits::default() };
+        let limits = KvLimits { sessions, ..KvLimits::default() };
+        KvMachine::new(limits, self.mutants).expect("the scenario's bounds are the machine's")
     }
 
     /// Does this node's process run?
     pub(crate) fn is_up(&self, id: NodeId) -> bool {
         lock(&self.nodes).get(&id).is_some_and(|node| node.is_up)
+    }
+
+    /// The replica of a node that runs and has opened its disk, in a run with a script.
+    pub(crate) fn replica(&self, id: NodeId) -> Option<Handle<KvMachine>> {
+        let mut nodes = lock(&self.nodes);
+        let reach = &mut nodes.get_mut(&id)?.reach;
+        if let Reach::Opening(ready) = reach
+            && let Ok(handle) = ready.try_recv()
+        {
+            *reach = Reach::Open(handle);
+        }
+        match reach {
+            Reach::Open(handle) => Some(handle.clone()),
+            Reach::Not | Reach::Opening(_) => None,
+        }
+    }
+
+    /// Where a node that starts leaves its replica's handle.
+    fn expect_replica(&self, id: NodeId) -> Option<oneshot::Sender<Handle<KvMachine>>> {
+        if self.plan.steps.is_empty() {
+            return None;
+        }
+        let (ready, is_ready) = oneshot::channel();
+        lock(&self.nodes).get_mut(&id)?.reach = Reach::Opening(is_ready);
+        Some(ready)
     }
 
     /// Ends a node; false if there was nothing to end. `owner` is to start it again.
@@ -121,6 +165,7 @@ impl World {
             let mut nodes = lock(&self.nodes);
             let Some(node) = nodes.get_mut(&id).filter(|node| node.is_up) else { return false };
             node.is_up = false;
+            node.reach = Reach::Not;
             node.owner = owner.map(str::to_owned);
             node.madsim_id
         };
@@ -216,6 +261,7 @@ impl World {
 #[derive(Clone)]
 struct Start {
     seed: u64,
+    machine: KvMachine,
     options: NodeOptions,
     /// Weak: the nodes' closures live in the runtime, whose handle the world holds.
     world: std::sync::Weak<World>,
@@ -236,9 +282,11 @@ impl Start {
             draws: Draws::new(self.seed, &format!("{id} start {incarnation}")),
         };
         let watcher = world.watcher.clone();
+        let ready = world.expect_replica(id);
         drop(world);
         let result =
-            serve_kv(self.options, volume, surroundings, watcher, None, std::future::pending()).await;
+            serve(self.machine, self.options, volume, surroundings, watcher, ready, std::future::pending())
+                .await;
         let why = result.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
         let _ = self.exits.send(Exit { node: id, incarnation, why });
     }

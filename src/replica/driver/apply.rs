@@ -18,6 +18,7 @@ impl<M: StateMachine> Driver<M> {
             && let Some(entry) = self.unapplied.pop_front()
         {
             self.apply(entry)?;
+            self.applied.notify_waiters();
         }
         if self.state.needs_flush() {
             let now = self.surroundings.clock.now();

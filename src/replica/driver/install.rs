@@ -58,6 +58,7 @@ impl<M: StateMachine> Driver<M> {
         let applied = self.state.now().base.position;
         let replica_hash = self.state.now().content.hash;
         self.observer.observe(self.identity.id, &Observed::SnapshotInstalled { applied, replica_hash });
+        self.applied.notify_waiters();
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::log_store::LogStore;
 use super::options::Options;
@@ -176,6 +176,8 @@ pub(super) struct Driver<M: StateMachine> {
     flushing: Option<(Summary, Completion)>,
     /// Committed entries that the overlay has no room for yet.
     unapplied: VecDeque<Entry>,
+    /// Wakes those who wait for entries to be applied.
+    applied: Arc<Notify>,
 
     next_request: u64,
     /// Proposals handed to the core in this step, until it says where they went.
@@ -235,6 +237,7 @@ impl<M: StateMachine> Driver<M> {
             waiting_sends: VecDeque::new(),
             flushing: None,
             unapplied: VecDeque::new(),
+            applied: Arc::default(),
             next_request: 0,
             proposing: BTreeMap::new(),
             proposed: BTreeMap::new(),
@@ -246,6 +249,11 @@ impl<M: StateMachine> Driver<M> {
             sending: BTreeMap::new(),
             failure: None,
         }
+    }
+
+    /// Notified whenever entries were applied.
+    pub(super) fn applied(&self) -> Arc<Notify> {
+        self.applied.clone()
     }
 
     /// Runs until `shutdown` resolves, every handle is dropped, or something fails.

@@ -8,9 +8,9 @@ use crate::kv::{KvLimits, KvMachine};
 use crate::mutants::Mutants;
 use crate::raft::{Body, Config, Membership};
 use crate::random::Draws;
-use crate::replica::Replica;
 use crate::replica::link::Link;
 use crate::replica::timers::Clock;
+use crate::replica::{Replica, Service};
 use crate::storage::memory::MemoryVolume;
 use crate::types::{Index, Term};
 use crate::view::Batch;
@@ -42,8 +42,8 @@ async fn replica(
     volume: Arc<MemoryVolume>,
 ) -> Replica<KvMachine> {
     let nobody = |node| (NodeId(node), "127.0.0.1:1".parse().expect("an address"));
-    let identity =
-        Identity { cluster_id: "test".into(), id: NodeId(1), nodes: (1..=members).map(nobody).collect() };
+    let nodes = (1..=members).map(nobody).collect();
+    let identity = Identity { cluster_id: "test".into(), service: Service::Kv, id: NodeId(1), nodes };
     let surroundings =
         Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(1, "driver-test") };
     let machine = KvMachine::new(KvLimits::default(), Mutants::default()).expect("valid limits");

@@ -1,4 +1,4 @@
-//! Sessions: how a mutation takes effect at most once although its request is sent many times.
+//! The table of sessions.
 //!
 //! A session keeps `acknowledged_below`, the lowest sequence number whose reply its client does not have yet, and
 //! the replies of the numbers executed at or above it. Invariants:
@@ -16,7 +16,7 @@
 
 use prost::Message as _;
 
-use super::KvLimits;
+use super::SessionLimits;
 use crate::proto::kv::{ClientId, MutationResult, Session, SessionReply, SessionTable};
 use crate::raft::Position;
 use crate::view::{Batch, KeyRange, PageLimit, View, ViewError};
@@ -33,7 +33,7 @@ const TABLE_KEY: &[u8] = b"t";
 /// The table of sessions as one entry sees and changes it.
 pub(super) struct Sessions<'a> {
     view: &'a dyn View,
-    limits: &'a KvLimits,
+    limits: &'a SessionLimits,
     at: Position,
     stored: SessionTable,
     table: SessionTable,
@@ -56,7 +56,7 @@ impl<'a> Sessions<'a> {
     /// Reads the table, and moves its time forward to `time_ms`.
     pub(super) fn load(
         view: &'a dyn View,
-        limits: &'a KvLimits,
+        limits: &'a SessionLimits,
         at: Position,
         time_ms: u64,
     ) -> Result<Self, ViewError> {
@@ -171,7 +171,7 @@ pub(super) fn remember(session: &mut Session, sequence: u64, result: MutationRes
 }
 
 /// The table as it is in the store; an empty one before the first session.
-pub(super) fn load_table(view: &dyn View) -> Result<SessionTable, ViewError> {
+pub(crate) fn load_table(view: &dyn View) -> Result<SessionTable, ViewError> {
     match view.get(TABLE_KEY)? {
         None => Ok(SessionTable::default()),
         Some(record) => {
@@ -270,7 +270,7 @@ mod tests {
             (acknowledged.encode_to_vec(), "acknowledged"),
         ] {
             let view = BTreeMap::from([(session_key(&client), record)]);
-            let limits = KvLimits::default();
+            let limits = SessionLimits::default();
             let sessions = Sessions::load(&view, &limits, at, 0).unwrap();
             let error = sessions.find(&client).unwrap_err().to_string();
             assert!(error.contains(r"`s/abcdefgh\x00\x00\x00\x00\x00\x00\x00\x01`"), "{error}");
