@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eraft::kv::{KvLimits, KvMachine, KvReply};
+use eraft::kv::{KvLimits, KvMachine};
 use eraft::machine::StateMachine;
 use eraft::mutants::Mutants;
 use eraft::proto::kv::mutation::Operation;
 use eraft::proto::kv::{self as pb, RefusedReason};
 use eraft::raft::Position;
+use eraft::session::{Reply as Answer, SessionLimits};
 use eraft::types::{Index, Term};
 use prost::Message as _;
 use stateright::{Model, Property};
@@ -208,9 +209,9 @@ impl Sessions {
         let key = (request.client, request.sequence);
         let first = state.results.get(&key).cloned();
         let says = match reply {
-            KvReply::SessionOpened => Says::Opened,
-            KvReply::Refused { reason, .. } => Says::Refused(reason.into()),
-            KvReply::Mutation(result) => {
+            Answer::SessionOpened => Says::Opened,
+            Answer::Refused { reason, .. } => Says::Refused(reason.into()),
+            Answer::Mutation(result) => {
                 let result = result.encode_to_vec();
                 if first.as_ref().is_some_and(|first| *first != result) {
                     state.break_with(
@@ -239,7 +240,7 @@ impl Sessions {
             |record: &Vec<u8>| pb::Session::decode(record.as_slice()).map(|session| session.replies.len());
         let most = sessions.iter().map(|(_, record)| kept(record).unwrap_or(usize::MAX)).max().unwrap_or(0);
         let count = sessions.len() as u64;
-        if count > self.limits.sessions_max || most as u64 > self.limits.session_window {
+        if count > self.limits.sessions.sessions_max || most as u64 > self.limits.sessions.session_window {
             let message = format!("{count} sessions are open, and one keeps {most} replies");
             state.break_with("kv.sessions_bounded", message);
         }
@@ -371,8 +372,8 @@ pub(super) fn spec(model: Sessions) -> Spec<Sessions> {
         ("sequences", model.sequences),
         ("duplicates", model.duplicates.into()),
         ("time_max", model.time_max),
-        ("session_window", model.limits.session_window),
-        ("sessions_max", model.limits.sessions_max),
+        ("session_window", model.limits.sessions.session_window),
+        ("sessions_max", model.limits.sessions.sessions_max),
     ];
     let explain = |_: &Sessions, state: &State| {
         state.broken.as_ref().map_or_else(String::new, |(_, message)| message.clone())
@@ -389,13 +390,9 @@ pub(super) fn spec(model: Sessions) -> Spec<Sessions> {
 
 /// The models of sessions.
 pub(super) fn all() -> Vec<Sessions> {
-    let limits = KvLimits {
-        session_window: 2,
-        sessions_max: 2,
-        session_idle_ms: 1,
-        session_idle_entries: 2,
-        ..KvLimits::default()
-    };
+    let sessions =
+        SessionLimits { session_window: 2, sessions_max: 2, session_idle_ms: 1, session_idle_entries: 2 };
+    let limits = KvLimits { sessions, ..KvLimits::default() };
     vec![
         Sessions {
             name: "sessions.window",
