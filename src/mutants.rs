@@ -79,7 +79,7 @@ catalogue! {
         "The vote already given in this term is forgotten when a second candidate asks.",
         seen in "hazelcast/hazelcast#16643, etcd-io/etcd#2461, ktoso/akka-raft#56";
     ElectionVoteRequestedBeforeDurable = "election"."vote_requested_before_durable", caught by "raft.vote_once" at
-        [Unit, Core, Simulation],
+        [Unit, Core],
         "A candidate asks for votes while its term and its own vote are still on their way to the disk.",
         seen in "ongardie/raft.tla#5: with the term not persisted, a term has two leaders";
     ElectionStaleVoteCounted = "election"."stale_vote_counted", caught by "raft.election_safety" at
@@ -87,14 +87,14 @@ catalogue! {
         "A vote that was given in an earlier term is counted in the current one.",
         seen in "andreev-io/little-raft#44, ktoso/akka-raft#46, eatonphil/raft-rs#3";
     ElectionNoStepDown = "election"."no_step_down", caught by "raft.election_safety" at
-        [Unit, Core, Model, Simulation],
+        [Unit, Core, Model],
         "A leader that hears of a later term takes the term over and goes on leading.",
         seen in "class of camunda/camunda#1068 and xnnyygn/xraft#33: two leaders in one term";
-    ElectionNoPreVote = "election"."no_pre_vote", caught by "raft.pre_vote" at [Unit, Core, Simulation],
+    ElectionNoPreVote = "election"."no_pre_vote", caught by "raft.pre_vote" at [Unit, Core],
         "A node raises its term at its timeout without asking whether it would win; one that was cut off deposes a \
          working leader when it comes back.",
         seen in "canonical/raft#65, tarantool/tarantool#6654, apache/ratis#161";
-    ElectionNoCheckQuorum = "election"."no_check_quorum", caught by "raft.check_quorum" at [Unit, Core, Simulation],
+    ElectionNoCheckQuorum = "election"."no_check_quorum", caught by "raft.check_quorum" at [Unit, Core],
         "A leader that hears no quorum leads on, and takes proposals that it can never commit.",
         seen in "allengeorge/libraft#6, valkey-io/valkey#3916";
     ReplicationCommitOldTerm = "replication"."commit_old_term", caught by "raft.commit_current_term" at
@@ -118,11 +118,11 @@ catalogue! {
         "A follower takes over the leader's commit index beyond the prefix on which the two logs agree.",
         seen in "scylladb/scylladb#9965, atomix/copycat#265";
     ReplicationMedianOfEvenGroup = "replication"."median_of_even_group", caught by "raft.ack_durable" at
-        [Core, Model, Simulation],
+        [Core, Model],
         "The commit index is the upper median: in a group of even size half of the members commit an entry.",
         seen in "class of databendlabs/openraft#1802 and async-raft/async-raft#143; eRaft";
     ReplicationMatchFromRejection = "replication"."match_from_rejection", caught by "raft.ack_durable" at
-        [Core, Simulation],
+        [Core],
         "The position that a follower rejected is taken for one that it holds.",
         seen in "class of adjoint-io/raft#130 and adjoint-io/raft#86";
     ReplicationNoConsistencyCheck = "replication"."no_consistency_check", caught by "raft.log_matching" at
@@ -134,7 +134,7 @@ catalogue! {
         "After a rejection the leader tries the same place again, for ever.",
         seen in "cubefs/cubefs#2428, KanishJebaMathewM/Truxify#11252";
     ReplicationApplyBeforePersisted = "replication"."apply_before_persisted", caught by "raft.ack_durable" at
-        [Unit, Core, Simulation],
+        [Unit, Core],
         "A committed entry is applied before it is durable here; the state runs ahead of the log.",
         seen in "class of cockroachdb/cockroach#88699 and sile/noraft#27";
     SnapshotOlderInstalled = "snapshot"."older_installed", caught by "raft.monotonic" at [Unit, Core],

@@ -220,7 +220,6 @@ scripts! {
     joint_reads
     proposals_refused
     snapshot_figure_13
-    snapshot_races
     learner
 }
 
