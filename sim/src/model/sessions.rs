@@ -186,7 +186,7 @@ impl Sessions {
                 })
             }
         };
-        pb::Command { time_ms, operation: Some(operation) }.encode_to_vec()
+        pb::Command { time_ms, limits: None, operation: Some(operation) }.encode_to_vec()
     }
 
     fn apply(&self, state: &mut State, request: Request) {
@@ -210,6 +210,10 @@ impl Sessions {
         let first = state.results.get(&key).cloned();
         let says = match reply {
             Answer::SessionOpened => Says::Opened,
+            Answer::SessionClosed => {
+                let message = format!("{request:?} closes a session that nobody asked to close");
+                return state.break_with("kv.exactly_once", message);
+            }
             Answer::Refused { reason, .. } => Says::Refused(reason.into()),
             Answer::Mutation(result) => {
                 let result = result.encode_to_vec();
