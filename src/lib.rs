@@ -19,6 +19,8 @@ pub mod random;
 pub mod replica;
 #[cfg(not(madsim))]
 pub mod server;
+pub mod service;
+pub mod session;
 pub mod shardkv;
 pub mod storage;
 pub mod types;
@@ -27,24 +29,37 @@ pub mod view;
 /// Generated from `proto/`: messages and services.
 #[allow(missing_docs, clippy::all, rust_2018_idioms)]
 pub mod proto {
-    /// Raft's wire and disk formats.
-    pub mod raft {
-        tonic::include_proto!("eraft.raft.v1");
+    /// One package; the generated code names others by their path, so it has their depth.
+    macro_rules! package {
+        ($(#[$doc:meta])* $name:ident = $package:literal) => {
+            $(#[$doc])*
+            pub mod $name {
+                pub use v1::*;
+                pub mod v1 {
+                    tonic::include_proto!($package);
+                }
+            }
+        };
     }
-    /// The key-value store's commands, records and client protocol.
-    pub mod kv {
-        tonic::include_proto!("eraft.kv.v1");
-    }
-    /// The configuration service's records.
-    pub mod ctrler {
-        tonic::include_proto!("eraft.ctrler.v1");
-    }
-    /// The sharded store's commands, records and what groups say to each other.
-    pub mod shardkv {
-        tonic::include_proto!("eraft.shardkv.v1");
-    }
-    /// What operators ask a node.
-    pub mod admin {
-        tonic::include_proto!("eraft.admin.v1");
-    }
+
+    package!(
+        /// Raft's wire and disk formats.
+        raft = "eraft.raft.v1"
+    );
+    package!(
+        /// The key-value store's commands and records, and the client protocol of all services.
+        kv = "eraft.kv.v1"
+    );
+    package!(
+        /// The configuration service's commands and records.
+        ctrler = "eraft.ctrler.v1"
+    );
+    package!(
+        /// The sharded store's commands, records and what groups say to each other.
+        shardkv = "eraft.shardkv.v1"
+    );
+    package!(
+        /// What operators ask a node.
+        admin = "eraft.admin.v1"
+    );
 }

@@ -115,6 +115,22 @@ catalogue! {
         [Core, Model, Simulation],
         "A new leader serves reads at its commit index before it has committed an entry of its own term.",
         seen in "etcd-io/etcd#7331, RedisLabs/redisraft#22";
+    CtrlerHashOrder = "ctrler"."rebalance_by_hash_order", caught by "ctrler.deterministic" at [Unit, Simulation],
+        "Which group gets which shard depends on the order of a hash map, which differs from process to process.",
+        seen in "the classic mistake of the MIT 6.824 shard controller; eRaft B32 ranges over a Go map";
+    CtrlerMovesTooMany = "ctrler"."moves_too_many", caught by "ctrler.minimal" at [Unit, Simulation],
+        "Rebalancing deals all shards out anew and moves those that could stay.",
+        seen in "eRaft: its test of minimal transfers looks at groups that do not exist";
+    CtrlerLeaveDropsShard = "ctrler"."leave_drops_shard", caught by "ctrler.balanced" at [Unit, Simulation],
+        "One shard of a group that leaves is given to nobody.",
+        seen in "the same class as eRaft B10, where shards belong to a group that does not exist";
+    CtrlerOldQueryGetsLatest = "ctrler"."old_query_gets_latest", caught by "ctrler.deterministic" at
+        [Unit, Simulation],
+        "A question for an old config is answered with the latest one.",
+        seen in "eRaft B2: replicas answered the same question with different configs after a restart";
+    CtrlerDuplicateJoin = "ctrler"."duplicate_join_accepted", caught by "ctrler.refused" at [Unit, Simulation],
+        "A group that is joined may join again, with other addresses.",
+        seen in "eRaft B18: a second Join makes a config, and forgets the new servers";
     ShardkvServeBeforeArrival = "shardkv"."serve_before_arrival", caught by "kv.linearizable" at [Unit],
         "The new owner serves a shard before its data has arrived.",
         seen in "MIT 6.824 lab 4, for which its tests look; no public report known";
@@ -146,6 +162,8 @@ catalogue! {
 pub struct Mutants {
     #[cfg(feature = "mutants")]
     active: Option<MutantId>,
+    #[cfg(feature = "mutants")]
+    process: u64,
 }
 
 impl Mutants {
@@ -160,6 +178,32 @@ impl Mutants {
     #[inline(always)]
     pub const fn is(self, _mutant: MutantId) -> bool {
         false
+    }
+}
+
+impl Mutants {
+    /// The same in another process: what may differ between processes, such as the order of a hash map, then does.
+    #[cfg(feature = "mutants")]
+    pub const fn in_process(self, process: u64) -> Self {
+        Self { process, ..self }
+    }
+
+    /// The same in another process; there is nothing that could differ.
+    #[cfg(not(feature = "mutants"))]
+    pub const fn in_process(self, _process: u64) -> Self {
+        self
+    }
+
+    /// What tells this process apart.
+    #[cfg(feature = "mutants")]
+    pub(crate) const fn process(self) -> u64 {
+        self.process
+    }
+
+    /// What tells this process apart: nothing.
+    #[cfg(not(feature = "mutants"))]
+    pub(crate) const fn process(self) -> u64 {
+        0
     }
 }
 
@@ -182,7 +226,7 @@ mod naming {
     impl Mutants {
         /// With exactly this bug.
         pub const fn with(mutant: MutantId) -> Self {
-            Self { active: Some(mutant) }
+            Self { active: Some(mutant), process: 0 }
         }
 
         /// The bug that is switched on.
@@ -276,7 +320,7 @@ mod tests {
                 assert!(mutant.description.ends_with('.') && !mutant.seen_in.is_empty(), "{}", mutant.id);
                 let kind = mutant.oracle.split_once('.').map(|(kind, _)| kind);
                 assert!(
-                    kind.is_some_and(|kind| ["raft", "kv", "shard", "sim"].contains(&kind)),
+                    kind.is_some_and(|kind| ["raft", "kv", "ctrler", "shard", "sim"].contains(&kind)),
                     "{}",
                     mutant.id
                 );

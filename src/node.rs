@@ -1,4 +1,5 @@
-//! One node of a key-value group: its replica and its gRPC server, in either world.
+//! One node of a Raft group with any machine that clients can reach: its replica and its gRPC server, in either
+//! world.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -7,14 +8,15 @@ use std::sync::Arc;
 use prost::Message as _;
 use tokio::sync::oneshot;
 
-use crate::kv::{KvLimits, KvMachine, KvService, LimitError};
+use crate::kv::LimitError;
 use crate::observe::Observer;
 use crate::proto::admin::admin_server::AdminServer;
 use crate::proto::kv::kv_server::KvServer;
 use crate::proto::raft as pb;
 use crate::proto::raft::raft_server::RaftServer;
 use crate::raft;
-use crate::replica::{FORMAT_VERSION, Handle, Identity, Options, Replica, ReplicaError, Surroundings};
+use crate::replica::{FORMAT_VERSION, Handle, Identity, Options, Replica, ReplicaError, Setup, Surroundings};
+use crate::service::{ClientService, Served};
 use crate::storage::{StorageError, Volume};
 use crate::types::NodeId;
 
@@ -33,15 +35,13 @@ pub struct NodeOptions {
     pub raft: raft::Config,
     /// The shell's timings and bounds.
     pub replica: Options,
-    /// The machine's limits; the same on all nodes of a group.
-    pub kv: KvLimits,
 }
 
 impl NodeOptions {
     /// The defaults for the node that `identity` names.
     pub fn new(identity: Identity) -> Self {
         let raft = raft::Config::new(identity.id);
-        Self { identity, raft, replica: Options::default(), kv: KvLimits::default() }
+        Self { identity, raft, replica: Options::default() }
     }
 }
 
@@ -76,17 +76,19 @@ impl From<StorageError> for NodeError {
     }
 }
 
-/// Runs a node until `shutdown` resolves or something fails. `ready` gets the replica's handle
-/// once it listens; whoever keeps it can propose and read without the network.
-pub async fn serve_kv(
+/// Runs a node with `machine`, which must be the same on all nodes of its group, until `shutdown` resolves or
+/// something fails. `ready` gets the replica's handle once it listens; whoever keeps it can propose and read without
+/// the network.
+pub async fn serve<M: Served>(
+    machine: M,
     options: NodeOptions,
     volume: Arc<dyn Volume>,
     surroundings: Surroundings,
     observer: Arc<dyn Observer>,
-    ready: Option<oneshot::Sender<Handle<KvMachine>>>,
+    ready: Option<oneshot::Sender<Handle<M>>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), NodeError> {
-    let NodeOptions { identity, raft, replica: replica_options, kv: limits } = options;
+    let NodeOptions { identity, raft, replica: replica_options } = options;
     replica_options.check().map_err(NodeError::Options)?;
     let address = *identity.nodes.get(&identity.id).ok_or_else(|| {
         NodeError::Options(format!("{} is not one of the {} nodes", identity.id, identity.nodes.len()))
@@ -94,24 +96,22 @@ pub async fn serve_kv(
     let listener = listen(address).await?;
     check_identity(&*volume, &identity).await?;
 
-    let machine = KvMachine::new(limits, raft.mutants)?;
-    let (replica_identity, replica_surroundings) = (identity.clone(), surroundings.clone());
-    let replica = Replica::open(
-        machine,
-        raft,
-        replica_identity,
-        replica_options,
-        replica_surroundings,
+    let replica = Replica::open(Setup {
+        machine: machine.clone(),
+        config: raft,
+        identity: identity.clone(),
+        options: replica_options,
+        surroundings: surroundings.clone(),
         observer,
         volume,
-    )
+    })
     .await?;
     let handle = replica.handle();
     let (stop, stopped) = oneshot::channel::<()>();
     let raft_server = RaftServer::new(handle.raft_service())
         .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(GRPC_MESSAGE_BYTES_MAX);
-    let service = KvService::new(handle.clone(), identity, surroundings, limits);
+    let service = ClientService::new(machine, handle.clone(), identity, surroundings);
     let kv_server = KvServer::new(service.clone())
         .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(GRPC_MESSAGE_BYTES_MAX);
@@ -119,7 +119,7 @@ pub async fn serve_kv(
         .add_service(raft_server)
         .add_service(kv_server)
         .add_service(AdminServer::new(service));
-    let server = tokio::spawn(serve(router, listener, address, async move {
+    let server = tokio::spawn(serve_router(router, listener, address, async move {
         let _ = stopped.await;
     }));
     if let Some(ready) = ready {
@@ -138,6 +138,7 @@ async fn check_identity(volume: &dyn Volume, identity: &Identity) -> Result<(), 
         format_version: FORMAT_VERSION,
         cluster_id: identity.cluster_id.clone(),
         node_id: identity.id.0,
+        service: identity.service.to_string(),
     };
     let Some(bytes) = volume.read_file(IDENTITY_FILE).await? else {
         if let Some(store) = volume.list().await?.first() {
@@ -158,6 +159,8 @@ async fn check_identity(volume: &dyn Volume, identity: &Identity) -> Result<(), 
         differs("format", &found.format_version, &own.format_version)
     } else if found.cluster_id != own.cluster_id {
         differs("cluster", &quoted(&found.cluster_id), &quoted(&own.cluster_id))
+    } else if found.service != own.service {
+        differs("service", &quoted(&found.service), &quoted(&own.service))
     } else if found.node_id != own.node_id {
         differs("node", &NodeId(found.node_id), &identity.id)
     } else {
@@ -182,7 +185,7 @@ async fn listen(_: SocketAddr) -> Result<Listener, NodeError> {
 }
 
 #[cfg(not(madsim))]
-async fn serve(
+async fn serve_router(
     router: tonic::transport::server::Router,
     listener: Listener,
     _: SocketAddr,
@@ -195,7 +198,7 @@ async fn serve(
 }
 
 #[cfg(madsim)]
-async fn serve(
+async fn serve_router(
     router: tonic::transport::server::Router,
     Listener: Listener,
     address: SocketAddr,

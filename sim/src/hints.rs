@@ -57,6 +57,7 @@ fn asked(mutation: Mutation) -> Option<Asked> {
             let expected = expected.map_or_else(none, |expected| written(&expected));
             ("cas".to_owned(), written(&key), written(&new), expected)
         }
+        Operation::Change(_) => return None, // no history of keys has it
     })
 }
 

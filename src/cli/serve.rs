@@ -1,4 +1,4 @@
-//! `serve kv`: one node of a cluster.
+//! `serve`: one node of a cluster.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +8,15 @@ use tokio::sync::oneshot;
 use super::failure::{Code, Failure, from_node};
 use super::output::Output;
 use super::values::{Cluster, byte_count, positive_ms, range_ms};
-use crate::node::{NodeError, NodeOptions, serve_kv};
-use crate::replica::{Identity, Options};
+use crate::ctrler::CtrlerMachine;
+use crate::kv::{KvLimits, KvMachine};
+use crate::mutants::Mutants;
+use crate::node::{NodeError, NodeOptions, serve};
+use crate::replica::{Identity, Options, Service};
 use crate::server::logging::LogObserver;
 use crate::server::shutdown::Signals;
 use crate::server::surroundings;
+use crate::service::Served;
 use crate::storage::leveldb::LevelDbVolume;
 use crate::types::NodeId;
 
@@ -34,10 +38,34 @@ SIGTERM and SIGINT stop it in order (exit code 0), a second one ends it at once.
 Exit codes: 2 the flags make no sense or do not fit the data directory, 3 the address is in use,
 5 the data directory is damaged or cannot be written, 70 a bug.")]
     Kv(ServeKv),
+    /// A controller: one of the nodes that say which group keeps which shard.
+    #[command(after_help = "Examples:
+  eraft serve ctrler --id 1 --cluster 10.0.0.1:5001,10.0.0.2:5001,10.0.0.3:5001 --db /var/lib/eraft
+
+When it is ready it prints one line to standard output: n1 listens on 10.0.0.1:5001 …
+SIGTERM and SIGINT stop it in order (exit code 0), a second one ends it at once.
+Exit codes: as of eraft serve kv.")]
+    Ctrler(ServeCtrler),
 }
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ServeKv {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Larger values are refused; what the leader is given counts for all [default: 1MiB, at most 8MiB].
+    #[arg(long, value_name = "BYTES", value_parser = byte_count)]
+    value_bytes_max: Option<usize>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ServeCtrler {
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+/// What every node is told.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct NodeArgs {
     /// Which of the addresses in --cluster this node is, counted from 1.
     #[arg(long, value_name = "N")]
     id: u64,
@@ -47,7 +75,7 @@ pub(super) struct ServeKv {
     /// The name of the cluster; nodes and data directories of another one are refused.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_CLUSTER_ID)]
     cluster_id: String,
-    /// Data goes to DIR/n<ID>, so nodes may share DIR.
+    /// Data goes to DIR/n<ID> (of a controller: DIR/ctrler/n<ID>), so nodes may share DIR.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DB)]
     db: PathBuf,
     #[command(flatten)]
@@ -70,9 +98,6 @@ pub(super) struct Tuning {
     /// The log is compacted above this size [default: 64MiB].
     #[arg(long, value_name = "BYTES", value_parser = byte_count)]
     log_bytes_max: Option<usize>,
-    /// Larger values are refused; must be the same on all nodes [default: 1MiB, at most 8MiB].
-    #[arg(long, value_name = "BYTES", value_parser = byte_count)]
-    value_bytes_max: Option<usize>,
 }
 
 impl Tuning {
@@ -83,18 +108,36 @@ impl Tuning {
         *election_timeout_ms = self.election_timeout.unwrap_or(*election_timeout_ms);
         *apply_flush_ms = self.apply_flush.unwrap_or(*apply_flush_ms);
         *log_bytes_max = self.log_bytes_max.unwrap_or(*log_bytes_max);
-        let value_bytes_max = &mut options.kv.value_bytes_max;
-        *value_bytes_max = self.value_bytes_max.unwrap_or(*value_bytes_max);
     }
-}
-
-/// The data directory of node `id` below `db`.
-pub(super) fn node_directory(db: &Path, id: NodeId) -> PathBuf {
-    db.join(id.to_string())
 }
 
 impl ServeKv {
     pub(super) async fn run(self, output: Output) -> Result<(), Failure> {
+        let mut limits = KvLimits::default();
+        limits.value_bytes_max = self.value_bytes_max.unwrap_or(limits.value_bytes_max);
+        let machine = KvMachine::new(limits, Mutants::default());
+        let machine = machine.map_err(|error| Failure::usage(error.to_string()))?;
+        self.node.run(Service::Kv, machine, output).await
+    }
+}
+
+impl ServeCtrler {
+    pub(super) async fn run(self, output: Output) -> Result<(), Failure> {
+        self.node.run(Service::Ctrler, CtrlerMachine::default(), output).await
+    }
+}
+
+/// The data directory of a node below `db`.
+pub(super) fn node_directory(db: &Path, service: Service, id: NodeId) -> PathBuf {
+    match service {
+        Service::Kv => db.join(id.to_string()),
+        Service::Ctrler => db.join("ctrler").join(id.to_string()),
+        Service::Shard(group) => db.join(format!("g{group}")).join(id.to_string()),
+    }
+}
+
+impl NodeArgs {
+    async fn run<M: Served>(self, service: Service, machine: M, output: Output) -> Result<(), Failure> {
         let nodes = self.cluster.resolve()?;
         let id = NodeId(self.id);
         let Some(address) = nodes.get(&id).copied() else {
@@ -103,13 +146,13 @@ impl ServeKv {
         };
         let cluster_id = self.cluster_id.clone();
         let mut options =
-            NodeOptions::new(Identity { cluster_id: cluster_id.clone(), id, nodes: nodes.clone() });
+            NodeOptions::new(Identity { cluster_id: cluster_id.clone(), service, id, nodes: nodes.clone() });
         self.tuning.apply(&mut options);
         let internal =
             |what: &str, error: std::io::Error| Failure::new(Code::Internal, format!("{what}: {error}"));
         let signals = Signals::catch().map_err(|error| internal("catching signals", error))?;
         let around = surroundings("node").map_err(|error| internal("randomness from the system", error))?;
-        let directory = node_directory(&self.db, id);
+        let directory = node_directory(&self.db, service, id);
         let volume = LevelDbVolume::open(&directory)
             .map_err(|error| from_node(&NodeError::from(error), &directory))?;
 
@@ -131,7 +174,7 @@ impl ServeKv {
         };
         let observer = Arc::new(LogObserver::default());
         // In a task: the main thread would be woken through the kernel for every event of the driver.
-        let node = serve_kv(options, Arc::new(volume), around, observer, Some(ready), shutdown);
+        let node = serve(machine, options, Arc::new(volume), around, observer, Some(ready), shutdown);
         let ended = tokio::spawn(node).await;
         let ended = ended.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
         ended.map_err(|error| from_node(&error, &directory))

@@ -7,6 +7,7 @@
 //! - The same client serves the simulator, the command line and the benchmark, and records its own history.
 
 mod connection;
+mod ctrler;
 mod session;
 
 use std::collections::BTreeMap;
@@ -23,8 +24,13 @@ use crate::random::Site;
 use crate::replica::Surroundings;
 use crate::replica::timers::Moment;
 use crate::types::NodeId;
+pub use ctrler::{ConfigCache, Found, Which};
+
 use connection::{Connection, Lost};
 use session::Session;
+
+/// Closing a session takes this long at most, in milliseconds.
+pub const CLOSE_MS: u64 = 1_000;
 
 /// The timings of a client.
 #[derive(Clone, Debug)]
@@ -171,6 +177,17 @@ impl Client {
         }
     }
 
+    /// Gives the session back, if there is one and nothing uses it; else the servers keep it until it was idle for
+    /// long. Waits for [`CLOSE_MS`] at most, and does not say how it went: the session is only room in a table. The
+    /// next mutation opens another.
+    pub async fn close(&self) {
+        let Some(client) = self.session.leave() else { return };
+        let wait_ms = self.options.deadline_ms.min(CLOSE_MS);
+        let deadline = self.surroundings.clock.now().after(Duration::from_millis(wait_ms));
+        let close = request::Operation::CloseSession(pb::CloseSession { client: Some(client) });
+        self.attempts(close, false, deadline).await;
+    }
+
     fn mismatch<T>(&self, outcome: Outcome<OperationResult>) -> Outcome<T> {
         match outcome {
             Outcome::Ok(result) => Outcome::Unknown(format!("an answer to another question: {result:?}")),
@@ -199,8 +216,13 @@ impl Client {
         }
     }
 
+    /// When an operation that begins now must have ended.
+    fn deadline(&self) -> Moment {
+        self.surroundings.clock.now().after(Duration::from_millis(self.options.deadline_ms))
+    }
+
     async fn run(&self, operation: &Operation) -> Outcome<(OperationResult, u64)> {
-        let deadline = self.surroundings.clock.now().after(Duration::from_millis(self.options.deadline_ms));
+        let deadline = self.deadline();
         let done = match mutation_of(operation) {
             None => {
                 let get = pb::Get { key: operation.key().clone(), stale: false };
@@ -310,6 +332,9 @@ impl Client {
             Ok(reply) => reply,
             Err(Lost::NotSent(detail)) => return Attempt::Again { hint: None, detail },
             Err(Lost::Sent(detail)) => return Attempt::Ambiguous { hint: None, detail },
+            Err(Lost::TurnedAway(detail)) => {
+                return Attempt::Rejected(RefusedReason::RefusedWrongCluster, format!("{node}: {detail}"));
+            }
         };
         let hint = |leader: u64| (leader != 0).then_some(NodeId(leader));
         match reply.outcome {

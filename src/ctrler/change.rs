@@ -8,9 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::config::{Config, Placement};
+use super::config::{Config, Placement, SHARDS_MAX, shard_of};
 use super::rebalance::{Seat, assign};
 use crate::addresses::{Addresses, AddressesError};
+use crate::mutants::{MutantId, Mutants};
 use crate::types::{GroupId, ShardId};
 
 /// One operator's command.
@@ -97,39 +98,53 @@ pub enum Refusal {
 impl Change {
     /// The config after `config`, or why there is none. Pure; the whole of it is in the two arguments.
     pub fn apply(&self, config: &Config) -> Result<Config, Refusal> {
+        self.apply_with(config, Mutants::default())
+    }
+
+    pub(super) fn apply_with(&self, config: &Config, mutants: Mutants) -> Result<Config, Refusal> {
         match self {
-            Change::Join(groups) => join(config, groups),
-            Change::Leave(groups) => leave(config, groups),
-            Change::Move { shard, group } => pin(config, *shard, *group),
-            Change::Unpin { shard } => unpin(config, *shard),
+            Change::Join(groups) => join(config, groups, mutants),
+            Change::Leave(groups) => leave(config, groups, mutants),
+            Change::Move { shard, group } => pin(config, *shard, *group, mutants),
+            Change::Unpin { shard } => unpin(config, *shard, mutants),
             Change::Update(groups) => update(config, groups),
             Change::Rollback(to) => roll_back(config, to),
         }
     }
 }
 
-fn join(config: &Config, new: &BTreeMap<GroupId, Addresses>) -> Result<Config, Refusal> {
+fn join(config: &Config, new: &BTreeMap<GroupId, Addresses>, mutants: Mutants) -> Result<Config, Refusal> {
     check_named(new.keys())?;
-    if let Some(group) = new.keys().find(|group| config.groups.contains_key(group)) {
+    let joined = new.keys().find(|group| config.groups.contains_key(group));
+    if let Some(group) = joined.filter(|_| !mutants.is(MutantId::CtrlerDuplicateJoin)) {
         return Err(Refusal::AlreadyJoined(*group));
     }
     let mut groups = config.groups.clone();
     groups.extend(new.clone());
     check_disjoint(&groups, new)?;
-    Ok(next(config, groups, &pins(config)))
+    Ok(next(config, groups, &pins(config), mutants))
 }
 
-fn leave(config: &Config, leaving: &BTreeSet<GroupId>) -> Result<Config, Refusal> {
+fn leave(config: &Config, leaving: &BTreeSet<GroupId>, mutants: Mutants) -> Result<Config, Refusal> {
     check_named(leaving.iter())?;
     check_joined(config, leaving.iter())?;
     let mut groups = config.groups.clone();
     groups.retain(|group, _| !leaving.contains(group));
     let mut pins = pins(config);
     pins.retain(|_, group| !leaving.contains(group));
-    Ok(next(config, groups, &pins))
+    let mut next = next(config, groups, &pins, mutants);
+    if mutants.is(MutantId::CtrlerLeaveDropsShard) {
+        let was_there = |(_, before): &(&mut Placement, &Placement)| {
+            before.owner.is_some_and(|group| leaving.contains(&group))
+        };
+        if let Some((placement, _)) = next.shards.iter_mut().zip(&config.shards).find(was_there) {
+            placement.owner = None;
+        }
+    }
+    Ok(next)
 }
 
-fn pin(config: &Config, shard: ShardId, group: GroupId) -> Result<Config, Refusal> {
+fn pin(config: &Config, shard: ShardId, group: GroupId, mutants: Mutants) -> Result<Config, Refusal> {
     let placement = existing(config, shard)?;
     check_named([&group].into_iter())?;
     check_joined(config, [&group].into_iter())?;
@@ -138,16 +153,16 @@ fn pin(config: &Config, shard: ShardId, group: GroupId) -> Result<Config, Refusa
     }
     let mut pins = pins(config);
     pins.insert(shard, group);
-    Ok(next(config, config.groups.clone(), &pins))
+    Ok(next(config, config.groups.clone(), &pins, mutants))
 }
 
-fn unpin(config: &Config, shard: ShardId) -> Result<Config, Refusal> {
+fn unpin(config: &Config, shard: ShardId, mutants: Mutants) -> Result<Config, Refusal> {
     if !existing(config, shard)?.pinned {
         return Err(Refusal::NotPinned(shard));
     }
     let mut pins = pins(config);
     pins.remove(&shard);
-    Ok(next(config, config.groups.clone(), &pins))
+    Ok(next(config, config.groups.clone(), &pins, mutants))
 }
 
 fn update(config: &Config, new: &BTreeMap<GroupId, Addresses>) -> Result<Config, Refusal> {
@@ -185,13 +200,30 @@ fn pins(config: &Config) -> BTreeMap<ShardId, GroupId> {
 }
 
 /// The next config with these groups and pins, balanced.
-fn next(config: &Config, groups: BTreeMap<GroupId, Addresses>, pins: &BTreeMap<ShardId, GroupId>) -> Config {
+fn next(
+    config: &Config,
+    groups: BTreeMap<GroupId, Addresses>,
+    pins: &BTreeMap<ShardId, GroupId>,
+    mutants: Mutants,
+) -> Config {
     let seat = |(shard, placement): (ShardId, &Placement)| match pins.get(&shard) {
         Some(group) => Seat::Pinned(*group),
+        None if mutants.is(MutantId::CtrlerMovesTooMany) => Seat::Free(None),
         None => Seat::Free(placement.home()),
     };
     let seats: Vec<Seat> = config.placements().map(seat).collect();
-    let owners = assign(&seats, &groups.keys().copied().collect());
+    let mut owners = assign(&seats, &groups.keys().copied().collect());
+    if mutants.is(MutantId::CtrlerHashOrder) {
+        // Who gets what depends on the order in which this process finds the groups.
+        let free: Vec<usize> =
+            (0..seats.len()).filter(|shard| matches!(seats[*shard], Seat::Free(_))).collect();
+        let mut dealt: Vec<_> = free.iter().map(|shard| owners[*shard]).collect();
+        let found = |group: GroupId| shard_of(&(group.0 ^ mutants.process()).to_le_bytes(), SHARDS_MAX);
+        dealt.sort_by_key(|owner| owner.map(found));
+        for (shard, owner) in free.into_iter().zip(dealt) {
+            owners[shard] = owner;
+        }
+    }
     placed(config, groups, owners, pins)
 }
 

@@ -1,7 +1,7 @@
 //! The key-value store of one Raft group.
 //!
 //! [`KvMachine`] applies [`Command`](crate::proto::kv::Command)s: it opens sessions and executes mutations exactly
-//! once (`session.rs` says how). Reads do not go through the log; they are [`KvQuery`]s of a view.
+//! once ([`crate::session`] says how). Reads do not go through the log; they are [`KvQuery`]s of a view.
 //!
 //! # Keys in the state store
 //!
@@ -16,28 +16,29 @@
 //!
 //! # Determinism
 //!
-//! What a machine writes is a function of the view, the entry and [`KvLimits`]. The limits decide what is refused
-//! *in the log* and which session is evicted, so **they are part of the replicated state machine**: all members of a
-//! group must run with the same limits, and changing them needs all members stopped, because a replica that applies
-//! one entry under another limit holds different data for ever. The same goes for the active mutant, which is why
-//! `kv.no_dedup` is switched on for a whole group.
+//! What a machine writes is a function of the view and the entry. [`KvLimits`] decide what is refused *in the log* and
+//! which session is evicted, and a replica that applied one entry under another limit would hold different data for
+//! ever; so **the proposer's limits travel in each command**, and count on every replica, at every replay. Nodes may
+//! be configured differently, or changed one by one: whoever leads decides. A command without limits is applied
+//! under the machine's own. (Comparing the nodes' configurations when they meet would not do: entries that were
+//! committed under the old limits are applied again after a restart under the new ones.) The active mutant is still
+//! part of the function, which is why `kv.no_dedup` is switched on for a whole group.
 
-mod in_flight;
 mod machine;
 mod operation;
 mod service;
-mod session;
 
 #[cfg(test)]
 mod machine_tests;
 #[cfg(test)]
 mod model_tests;
 
-pub(crate) use machine::Whole;
-pub use machine::{KvAnswer, KvMachine, KvQuery, KvReply, KvStatus};
+use crate::proto::kv::Limits;
+use crate::session::{SessionLimits, WINDOW_CEILING};
+
+pub use crate::session::Reply as KvReply;
+pub use machine::{KvAnswer, KvMachine, KvQuery, KvStatus};
 pub(crate) use operation::USER_PREFIX;
-pub use service::KvService;
-pub use session::SWEEP_SESSIONS;
 
 /// The largest `value_bytes_max` that may be configured: one value must fit into a few messages of 4 MiB.
 pub const VALUE_BYTES_CEILING: usize = 8 << 20;
@@ -45,36 +46,20 @@ pub const VALUE_BYTES_CEILING: usize = 8 << 20;
 /// The largest `key_bytes_max` that may be configured.
 pub const KEY_BYTES_CEILING: usize = 64 << 10;
 
-/// The largest `session_window` that may be configured: a session's record is rewritten at each of its mutations.
-pub const SESSION_WINDOW_CEILING: u64 = 1024;
-
-/// What the machine refuses and when it forgets a session. Part of the replicated function; see the module.
+/// What the machine refuses and when it forgets a session. They travel with each command; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KvLimits {
     /// A put, append or cas that would leave a larger value is refused.
     pub value_bytes_max: usize,
     /// A mutation of a longer key is refused.
     pub key_bytes_max: usize,
-    /// How many sequence numbers at or above the lowest unacknowledged one a session may use at the same time.
-    pub session_window: u64,
-    /// An `OpenSession` beyond this many sessions is refused, unless the sweep made room.
-    pub sessions_max: u64,
-    /// A session is evicted only if it was idle for this long, by the time stamps of the log …
-    pub session_idle_ms: u64,
-    /// … *and* for this many log entries.
-    pub session_idle_entries: u64,
+    /// What holds of sessions.
+    pub sessions: SessionLimits,
 }
 
 impl Default for KvLimits {
     fn default() -> Self {
-        Self {
-            value_bytes_max: 1 << 20,
-            key_bytes_max: 4 << 10,
-            session_window: 64,
-            sessions_max: 100_000,
-            session_idle_ms: 60 * 60 * 1000,
-            session_idle_entries: 10_000,
-        }
+        Self { value_bytes_max: 1 << 20, key_bytes_max: 4 << 10, sessions: SessionLimits::default() }
     }
 }
 
@@ -98,8 +83,8 @@ impl KvLimits {
         let bounds = [
             ("value_bytes_max", self.value_bytes_max as u64, 1, VALUE_BYTES_CEILING as u64),
             ("key_bytes_max", self.key_bytes_max as u64, 1, KEY_BYTES_CEILING as u64),
-            ("session_window", self.session_window, 1, SESSION_WINDOW_CEILING),
-            ("sessions_max", self.sessions_max, 1, u64::MAX),
+            ("session_window", self.sessions.session_window, 1, WINDOW_CEILING),
+            ("sessions_max", self.sessions.sessions_max, 1, u64::MAX),
         ];
         for (limit, value, least, most) in bounds {
             if !(least..=most).contains(&value) {
@@ -107,6 +92,40 @@ impl KvLimits {
             }
         }
         Ok(())
+    }
+}
+
+impl From<KvLimits> for Limits {
+    fn from(limits: KvLimits) -> Self {
+        Self {
+            value_bytes_max: limits.value_bytes_max as u64,
+            key_bytes_max: limits.key_bytes_max as u64,
+            session_window: limits.sessions.session_window,
+            sessions_max: limits.sessions.sessions_max,
+            session_idle_ms: limits.sessions.session_idle_ms,
+            session_idle_entries: limits.sessions.session_idle_entries,
+        }
+    }
+}
+
+impl TryFrom<Limits> for KvLimits {
+    type Error = LimitError;
+
+    /// Refuses what [`KvLimits::validate`] refuses.
+    fn try_from(limits: Limits) -> Result<Self, LimitError> {
+        // A number that is no size here is far above the ceilings.
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let limits = Self {
+            value_bytes_max: size(limits.value_bytes_max),
+            key_bytes_max: size(limits.key_bytes_max),
+            sessions: SessionLimits {
+                session_window: limits.session_window,
+                sessions_max: limits.sessions_max,
+                session_idle_ms: limits.session_idle_ms,
+                session_idle_entries: limits.session_idle_entries,
+            },
+        };
+        limits.validate().map(|()| limits)
     }
 }
 
@@ -120,7 +139,8 @@ mod tests {
         let limits = KvLimits { value_bytes_max: (8 << 20) + 1, ..KvLimits::default() };
         let error = limits.validate().unwrap_err().to_string();
         assert_eq!(error, "value_bytes_max is 8388609; it must be 1 to 8388608");
-        let limits = KvLimits { session_window: 0, ..KvLimits::default() };
+        let sessions = SessionLimits { session_window: 0, ..SessionLimits::default() };
+        let limits = KvLimits { sessions, ..KvLimits::default() };
         assert_eq!(limits.validate().unwrap_err().limit, "session_window");
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::machine_tests::{Group, Map, execute, open};
+use super::machine_tests::{Group, Map, close, execute, open};
 use super::*;
 use crate::machine::StateMachine;
 use crate::proto::kv::mutation::Operation;
@@ -60,6 +60,7 @@ impl Model {
 
     fn execute(&mut self, operation: &Operation) -> Did {
         let (key, value) = match operation {
+            Operation::Change(_) => panic!("it is of another service"),
             Operation::Put(put) => (&put.key, put.value.to_vec()),
             Operation::Append(append) => {
                 let old = self.values.get(&append.key[..]).cloned().unwrap_or_default();
@@ -91,7 +92,8 @@ impl Model {
 }
 
 fn limits() -> KvLimits {
-    KvLimits { value_bytes_max: VALUE_BYTES_MAX, session_window: WINDOW, ..KvLimits::default() }
+    let sessions = SessionLimits { session_window: WINDOW, ..SessionLimits::default() };
+    KvLimits { value_bytes_max: VALUE_BYTES_MAX, sessions, ..KvLimits::default() }
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -222,9 +224,10 @@ proptest! {
 
     #[test]
     fn the_table_counts_the_sessions_and_a_session_keeps_at_most_a_window(
-        steps in vec((0..6u64, 0..40u64, 0..3u64), 0..60),
+        steps in vec((0..6u64, 0..40u64, 0..4u64), 0..60),
     ) {
-        let small = KvLimits { sessions_max: 4, session_idle_ms: 30, session_idle_entries: 3, ..limits() };
+        let sessions = SessionLimits { sessions_max: 4, session_idle_ms: 30, session_idle_entries: 3, ..limits().sessions };
+        let small = KvLimits { sessions, ..limits() };
         let mut group = Group::new(small);
         let mut time_ms = 0;
         for (client, passed_ms, kind) in steps {
@@ -232,10 +235,11 @@ proptest! {
             let put = Operation::Put(Put { key: "a".into(), value: "x".into() });
             match kind {
                 0 => group.apply(&open(client, time_ms)),
+                1 => group.apply(&close(client, time_ms)),
                 _ => group.apply(&execute(client, group.index % WINDOW, 0, put, time_ms)),
             };
             prop_assert_eq!(group.status().sessions, group.sessions_in_store());
-            prop_assert!(group.status().sessions <= small.sessions_max);
+            prop_assert!(group.status().sessions <= sessions.sessions_max);
         }
         for (key, record) in group.map.iter().filter(|(key, _)| key.starts_with(b"s/")) {
             let session = <crate::proto::kv::Session as prost::Message>::decode(record.as_slice()).unwrap();

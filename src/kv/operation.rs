@@ -9,6 +9,7 @@ use super::KvLimits;
 use crate::proto::kv::mutation::Operation;
 use crate::proto::kv::mutation_result::Result as Did;
 use crate::proto::kv::{Append, Cas, Delete, Put};
+use crate::session::Whole;
 use crate::view::{Batch, View, ViewError};
 
 /// User keys live under this prefix.
@@ -26,7 +27,9 @@ pub(super) fn execute(
     operation: &Operation,
     batch: &mut Batch,
 ) -> Result<Did, ViewError> {
-    let key = key_of(operation);
+    let Some(key) = key_of(operation) else {
+        return Ok(Did::Refused("this group keeps keys; configs are made by the controllers".to_owned()));
+    };
     if key.len() > limits.key_bytes_max {
         return Ok(refused("key", key.len(), limits.key_bytes_max));
     }
@@ -60,16 +63,25 @@ pub(super) fn execute(
                 Did::CasMismatch(true)
             }
         }
+        Operation::Change(_) => unreachable!("it has no key"),
     })
 }
 
-/// The key that it changes.
-pub(super) fn key_of(operation: &Operation) -> &[u8] {
+impl Whole {
+    /// The key that the command changes; `None` if it opens a session or is of another service.
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        self.operation().and_then(key_of)
+    }
+}
+
+/// `None`: it is of another service.
+fn key_of(operation: &Operation) -> Option<&[u8]> {
     match operation {
         Operation::Put(Put { key, .. })
         | Operation::Append(Append { key, .. })
         | Operation::Delete(Delete { key })
-        | Operation::Cas(Cas { key, .. }) => key,
+        | Operation::Cas(Cas { key, .. }) => Some(key),
+        Operation::Change(_) => None,
     }
 }
 
@@ -81,20 +93,23 @@ fn refused(what: &str, bytes: usize, bytes_max: usize) -> Did {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::SessionLimits;
     use std::collections::BTreeMap;
 
     const LIMITS: KvLimits = KvLimits {
         value_bytes_max: 4,
         key_bytes_max: 3,
-        session_window: 4,
-        sessions_max: 4,
-        session_idle_ms: 1,
-        session_idle_entries: 1,
+        sessions: SessionLimits {
+            session_window: 4,
+            sessions_max: 4,
+            session_idle_ms: 1,
+            session_idle_entries: 1,
+        },
     };
 
     /// Executes over a view that holds `before` at `key`; returns the result and the key's value afterwards.
     fn run(before: Option<&str>, operation: Operation) -> (Did, Option<Vec<u8>>) {
-        let stored = user_key(key_of(&operation));
+        let stored = user_key(key_of(&operation).unwrap());
         let mut map: BTreeMap<_, _> =
             before.map(|value| (stored.clone(), value.into())).into_iter().collect();
         let mut batch = Batch::new();

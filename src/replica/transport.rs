@@ -30,7 +30,7 @@ use crate::proto::raft::raft_client::RaftClient;
 use crate::raft::Message;
 use crate::random::{Draws, Site};
 use crate::storage::BoxFuture;
-use crate::types::NodeId;
+use crate::types::{GroupId, NodeId};
 
 /// The version of everything that peers exchange and disks hold.
 pub const FORMAT_VERSION: u32 = 1;
@@ -41,11 +41,35 @@ const MESSAGES_PER_FRAME_MAX: usize = 128;
 /// Frames that wait for a stream to take them; beyond that they wait in the peer's queue.
 const FRAMES_PER_STREAM_MAX: usize = 8;
 
+/// What the Raft group of a node is for. Groups of one cluster have nodes with the same numbers; this tells them
+/// apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// It keeps all keys.
+    Kv,
+    /// It says which group keeps which shard.
+    Ctrler,
+    /// It keeps some of the shards.
+    Shard(GroupId),
+}
+
+impl std::fmt::Display for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Service::Kv => f.write_str("kv"),
+            Service::Ctrler => f.write_str("ctrler"),
+            Service::Shard(group) => write!(f, "shard {group}"),
+        }
+    }
+}
+
 /// Who we are and where our peers are.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The name of the cluster; nodes of another one are refused.
     pub cluster_id: String,
+    /// The group's purpose; nodes with another one are refused.
+    pub service: Service,
     /// This node.
     pub id: NodeId,
     /// All members, with this one.
@@ -58,6 +82,7 @@ impl Identity {
         pb::Hello {
             format_version: FORMAT_VERSION,
             cluster_id: self.cluster_id.clone(),
+            service: self.service.to_string(),
             from: self.id.0,
             to: to.0,
         }
@@ -70,6 +95,8 @@ impl Identity {
             Err(format!("format {} of {from}, this node speaks {FORMAT_VERSION}", hello.format_version))
         } else if hello.cluster_id != self.cluster_id {
             Err(format!("{from} is of cluster {:?}, this node of {:?}", hello.cluster_id, self.cluster_id))
+        } else if hello.service != self.service.to_string() {
+            Err(format!("{from} is of service {:?}, this node of \"{}\"", hello.service, self.service))
         } else if hello.to != self.id.0 {
             Err(format!("{from} looks for n{}, this is {}", hello.to, self.id))
         } else if from == self.id || !self.nodes.contains_key(&from) {

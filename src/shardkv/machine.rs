@@ -17,11 +17,12 @@ use super::record::{
     save_tenures, shard_prefix,
 };
 use crate::ctrler::{Config, shard_of};
-use crate::kv::{KvAnswer, KvLimits, KvMachine, KvQuery, KvReply, LimitError, USER_PREFIX, Whole};
+use crate::kv::{KvAnswer, KvLimits, KvMachine, KvQuery, KvReply, LimitError, USER_PREFIX};
 use crate::machine::{Content, StateMachine, hash_delta};
 use crate::mutants::{MutantId, Mutants};
 use crate::proto::shardkv::{self as pb, command};
 use crate::raft::Position;
+use crate::session::Whole;
 use crate::types::{ConfigNum, GroupId, Index, ShardId};
 use crate::view::{Batch, KeyRange, PageLimit, View, ViewError, Within};
 

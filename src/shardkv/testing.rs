@@ -15,6 +15,7 @@ use crate::proto::kv as kvpb;
 use crate::proto::kv::mutation::Operation;
 use crate::proto::shardkv::{self as pb, command};
 use crate::raft::Position;
+use crate::session::SessionLimits;
 use crate::types::{ConfigNum, GroupId, Index, ShardId, Term};
 use crate::view::{Batch, KeyRange, PageLimit, View as _};
 
@@ -30,7 +31,8 @@ pub(super) struct Group {
 
 impl Group {
     fn new(group: GroupId, mutants: Mutants) -> Self {
-        let limits = KvLimits { session_window: 4, ..KvLimits::default() };
+        let sessions = SessionLimits { session_window: 4, ..SessionLimits::default() };
+        let limits = KvLimits { sessions, ..KvLimits::default() };
         Self { machine: ShardMachine::new(group, limits, mutants).unwrap(), map: Map::new(), index: 0 }
     }
 
@@ -111,7 +113,7 @@ impl Group {
     }
 
     pub fn client(&mut self, shard: ShardId, operation: kvpb::command::Operation) -> ShardReply {
-        let command = kvpb::Command { time_ms: 7, operation: Some(operation) }.encode_to_vec();
+        let command = kvpb::Command { time_ms: 7, limits: None, operation: Some(operation) }.encode_to_vec();
         self.apply(command::Operation::Client(pb::Client { shard: shard.0, command: command.into() }))
     }
 

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use eraft::kv::{KvLimits, KvMachine};
-use eraft::node::{NodeOptions, serve_kv};
+use eraft::node::{NodeOptions, serve};
 use eraft::raft;
 use eraft::random::Draws;
 use eraft::replica::link::Party;
 use eraft::replica::timers::Clock;
-use eraft::replica::{Handle, Identity, Options, Surroundings};
+use eraft::replica::{Handle, Identity, Options, Service, Surroundings};
+use eraft::session::SessionLimits;
 use eraft::types::NodeId;
 use tokio::sync::{mpsc, oneshot};
 
@@ -71,6 +72,7 @@ impl World {
             let incarnation = Arc::new(AtomicU64::new(0));
             let start = Start {
                 seed: self.seed,
+                machine: self.machine(),
                 options: self.node_options(*id, &addresses),
                 world: Arc::downgrade(self),
                 exits: self.exits.clone(),
@@ -94,7 +96,8 @@ impl World {
     fn node_options(&self, id: NodeId, nodes: &BTreeMap<NodeId, SocketAddr>) -> NodeOptions {
         let cluster = &self.plan.configuration.cluster;
         let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let identity = Identity { cluster_id: "simulated".to_owned(), id, nodes: nodes.clone() };
+        let (cluster_id, service) = ("simulated".to_owned(), Service::Kv);
+        let identity = Identity { cluster_id, service, id, nodes: nodes.clone() };
         let core = raft::Config::new(id);
         NodeOptions {
             raft: raft::Config {
@@ -115,9 +118,15 @@ impl World {
                 snapshot_chunk_bytes_max: bytes(cluster.snapshot_chunk_bytes),
                 ..Options::default()
             },
-            kv: KvLimits { sessions_max: cluster.sessions_max, ..KvLimits::default() },
             identity,
         }
+    }
+
+    fn machine(&self) -> KvMachine {
+        let sessions_max = self.plan.configuration.cluster.sessions_max;
+        let sessions = SessionLimits { sessions_max, ..SessionLimits::default() };
+        let limits = KvLimits { sessions, ..KvLimits::default() };
+        KvMachine::new(limits, self.mutants).expect("the scenario's bounds are the machine's")
     }
 
     /// Does this node's process run?
@@ -252,6 +261,7 @@ impl World {
 #[derive(Clone)]
 struct Start {
     seed: u64,
+    machine: KvMachine,
     options: NodeOptions,
     /// Weak: the nodes' closures live in the runtime, whose handle the world holds.
     world: std::sync::Weak<World>,
@@ -275,7 +285,8 @@ impl Start {
         let ready = world.expect_replica(id);
         drop(world);
         let result =
-            serve_kv(self.options, volume, surroundings, watcher, ready, std::future::pending()).await;
+            serve(self.machine, self.options, volume, surroundings, watcher, ready, std::future::pending())
+                .await;
         let why = result.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
         let _ = self.exits.send(Exit { node: id, incarnation, why });
     }

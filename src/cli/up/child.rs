@@ -17,6 +17,7 @@ use super::super::client::surroundings;
 use super::super::failure::{Code, Failure};
 use super::super::serve::node_directory;
 use super::super::values::Cluster;
+use crate::replica::Service;
 use crate::types::NodeId;
 
 /// A node that has not stopped by then is killed.
@@ -78,7 +79,7 @@ impl Children {
         let mut children = BTreeMap::new();
         for (id, address) in nodes {
             // Beside the node's directory, which is the node's own.
-            let log = node_directory(data, *id).with_extension("log");
+            let log = node_directory(data, Service::Kv, *id).with_extension("log");
             let open = || -> std::io::Result<(File, File)> {
                 let file = OpenOptions::new().create(true).append(true).open(&log)?;
                 Ok((file.try_clone()?, file))

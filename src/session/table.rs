@@ -1,4 +1,4 @@
-//! Sessions: how a mutation takes effect at most once although its request is sent many times.
+//! The table of sessions.
 //!
 //! A session keeps `acknowledged_below`, the lowest sequence number whose reply its client does not have yet, and
 //! the replies of the numbers executed at or above it. Invariants:
@@ -13,16 +13,27 @@
 //! no entry exists to let time pass, so an idle store evicts nobody, and needs to evict nobody. A client whose
 //! session is gone must not open the same id again: a late duplicate of its old requests would run in the new
 //! session. Ids are random, so a fresh one costs nothing.
+//!
+//! A client that is done closes its session, or a loop of one-shot commands would fill the table for an hour. A closed
+//! session no longer counts, but its record stays for [`CLOSED_KEPT_MS`] and [`CLOSED_KEPT_ENTRIES`]: until then a
+//! late duplicate of the request that opened it, followed by one of a mutation, finds it closed and runs nothing.
 
 use prost::Message as _;
 
-use super::KvLimits;
+use super::SessionLimits;
 use crate::proto::kv::{ClientId, MutationResult, Session, SessionReply, SessionTable};
 use crate::raft::Position;
 use crate::view::{Batch, KeyRange, PageLimit, View, ViewError};
 
 /// How many sessions one `OpenSession` looks at for eviction.
 pub const SWEEP_SESSIONS: usize = 32;
+
+/// A closed session is remembered for this long, by the time stamps of the log: twice the longest deadline that a
+/// request may have …
+pub const CLOSED_KEPT_MS: u64 = 2 * 60_000;
+
+/// … *and* for this many log entries; or as long as an idle one, if that is shorter.
+pub const CLOSED_KEPT_ENTRIES: u64 = 1_000;
 
 /// How many bytes of session records the sweep asks for at a time; it goes on until it has seen its sessions.
 const SWEEP_PAGE_BYTES: usize = 64 << 10;
@@ -33,7 +44,7 @@ const TABLE_KEY: &[u8] = b"t";
 /// The table of sessions as one entry sees and changes it.
 pub(super) struct Sessions<'a> {
     view: &'a dyn View,
-    limits: &'a KvLimits,
+    limits: &'a SessionLimits,
     at: Position,
     stored: SessionTable,
     table: SessionTable,
@@ -52,11 +63,22 @@ pub(super) enum Number {
     New,
 }
 
+/// What became of a request to open a session.
+#[derive(Debug, PartialEq)]
+pub(super) enum Opening {
+    /// It is open, now or since an earlier request.
+    Open,
+    /// There is no room for one more.
+    Full,
+    /// It was open once; this is a late duplicate.
+    Closed,
+}
+
 impl<'a> Sessions<'a> {
     /// Reads the table, and moves its time forward to `time_ms`.
     pub(super) fn load(
         view: &'a dyn View,
-        limits: &'a KvLimits,
+        limits: &'a SessionLimits,
         at: Position,
         time_ms: u64,
     ) -> Result<Self, ViewError> {
@@ -65,25 +87,39 @@ impl<'a> Sessions<'a> {
         Ok(Self { view, limits, at, stored, table })
     }
 
-    /// Opens the client's session, or finds it open already. False: there is no room for one more.
-    pub(super) fn open(&mut self, client: &ClientId, batch: &mut Batch) -> Result<bool, ViewError> {
+    /// Opens the client's session, or finds it open already.
+    pub(super) fn open(&mut self, client: &ClientId, batch: &mut Batch) -> Result<Opening, ViewError> {
         let key = session_key(client);
-        let known = self.find(client)?;
+        let known = self.record(client)?;
         self.sweep(&key, batch)?;
         let session = match known {
+            Some(session) if session.closed => return Ok(Opening::Closed),
             Some(session) => session,
-            None if self.table.sessions >= self.limits.sessions_max => return Ok(false),
+            None if self.table.sessions >= self.limits.sessions_max => return Ok(Opening::Full),
             None => {
                 self.table.sessions += 1;
                 Session::default()
             }
         };
         self.save(client, session, batch);
-        Ok(true)
+        Ok(Opening::Open)
     }
 
-    /// The client's session, if it has one.
+    /// Closes the client's session, if it is open.
+    pub(super) fn close(&mut self, client: &ClientId, batch: &mut Batch) -> Result<(), ViewError> {
+        let Some(session) = self.find(client)? else { return Ok(()) };
+        self.count_one_less()?;
+        let acknowledged_below = session.acknowledged_below;
+        self.save(client, Session { acknowledged_below, closed: true, ..Session::default() }, batch);
+        Ok(())
+    }
+
+    /// The client's session, if it is open.
     pub(super) fn find(&self, client: &ClientId) -> Result<Option<Session>, ViewError> {
+        Ok(self.record(client)?.filter(|session| !session.closed))
+    }
+
+    fn record(&self, client: &ClientId) -> Result<Option<Session>, ViewError> {
         let key = session_key(client);
         self.view.get(&key)?.map(|record| decode_session(&key, &record)).transpose()
     }
@@ -118,8 +154,12 @@ impl<'a> Sessions<'a> {
                 self.table.sweep_cursor = last[SESSION_PREFIX.len()..].to_vec().into();
                 left = left.saturating_sub(page.len());
                 for (key, record) in &page {
-                    if key != opening && self.is_idle(&decode_session(key, record)?) {
-                        self.evict(key, batch)?;
+                    let session = decode_session(key, record)?;
+                    if key != opening && self.is_idle(&session) {
+                        if !session.closed {
+                            self.count_one_less()?;
+                        }
+                        batch.delete(key.clone());
                     }
                 }
             }
@@ -130,14 +170,19 @@ impl<'a> Sessions<'a> {
     fn is_idle(&self, session: &Session) -> bool {
         let idle_ms = self.table.time_ms.saturating_sub(session.active_time_ms);
         let idle_entries = self.at.index.0.saturating_sub(session.active_index);
-        idle_ms >= self.limits.session_idle_ms && idle_entries >= self.limits.session_idle_entries
+        let SessionLimits { session_idle_ms, session_idle_entries, .. } = *self.limits;
+        let (kept_ms, kept_entries) = if session.closed {
+            (session_idle_ms.min(CLOSED_KEPT_MS), session_idle_entries.min(CLOSED_KEPT_ENTRIES))
+        } else {
+            (session_idle_ms, session_idle_entries)
+        };
+        idle_ms >= kept_ms && idle_entries >= kept_entries
     }
 
-    fn evict(&mut self, key: &[u8], batch: &mut Batch) -> Result<(), ViewError> {
+    fn count_one_less(&mut self) -> Result<(), ViewError> {
         let fewer = self.table.sessions.checked_sub(1);
         self.table.sessions =
             fewer.ok_or_else(|| damaged(TABLE_KEY, "it counts fewer sessions than there are"))?;
-        batch.delete(key);
         Ok(())
     }
 }
@@ -171,7 +216,7 @@ pub(super) fn remember(session: &mut Session, sequence: u64, result: MutationRes
 }
 
 /// The table as it is in the store; an empty one before the first session.
-pub(super) fn load_table(view: &dyn View) -> Result<SessionTable, ViewError> {
+pub(crate) fn load_table(view: &dyn View) -> Result<SessionTable, ViewError> {
     match view.get(TABLE_KEY)? {
         None => Ok(SessionTable::default()),
         Some(record) => {
@@ -196,6 +241,9 @@ fn decode_session(key: &[u8], record: &[u8]) -> Result<Session, ViewError> {
         |reply: &SessionReply| reply.result.as_ref().is_some_and(|result| result.result.is_some());
     if !session.replies.iter().all(has_result) {
         return Err(damaged(key, "a reply has no result"));
+    }
+    if session.closed && !session.replies.is_empty() {
+        return Err(damaged(key, "it is closed and keeps a reply"));
     }
     Ok(session)
 }
@@ -270,7 +318,7 @@ mod tests {
             (acknowledged.encode_to_vec(), "acknowledged"),
         ] {
             let view = BTreeMap::from([(session_key(&client), record)]);
-            let limits = KvLimits::default();
+            let limits = SessionLimits::default();
             let sessions = Sessions::load(&view, &limits, at, 0).unwrap();
             let error = sessions.find(&client).unwrap_err().to_string();
             assert!(error.contains(r"`s/abcdefgh\x00\x00\x00\x00\x00\x00\x00\x01`"), "{error}");
