@@ -25,6 +25,7 @@ fuzz: ## the swarm campaign, bounded
 	cargo sim core --seconds 20
 	cargo sim mutants --check
 	cargo sim corpus run
+	cargo sim model --distinct-min 2000000
 	@scripts/same-digests 0..20
 	@scripts/no-mutants
 

@@ -19,6 +19,7 @@ mod hints;
 pub mod invariants;
 #[cfg(madsim)]
 mod judge;
+pub mod model;
 pub mod mutants;
 #[cfg(madsim)]
 pub mod net;

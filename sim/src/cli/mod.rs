@@ -9,6 +9,7 @@ mod explain;
 mod fuzz;
 mod list;
 mod merge;
+mod model;
 mod mutants;
 mod output;
 mod records;
@@ -66,6 +67,8 @@ enum Command {
     List(list::Arguments),
     /// Run the random scheduler over the pure core.
     Core(core::Arguments),
+    /// Visit every state of bounded models of the core and of sessions.
+    Model(model::Arguments),
 }
 
 /// Why a command did not do what it was asked for.
@@ -147,6 +150,7 @@ fn execute(command: Command, simulate: Simulate) -> Result<u8, Failure> {
         Command::Diff(arguments) => diff::execute(&arguments, &mut out)?,
         Command::List(arguments) => list::execute(&arguments, &mut out)?,
         Command::Core(arguments) => core::execute(&arguments, &mut out)?,
+        Command::Model(arguments) => model::execute(&arguments, &mut out)?,
     };
     out.flush()?;
     Ok(code)
