@@ -188,8 +188,11 @@ mod tests {
             mutation: Some(kv::Mutation { operation: Some(put) }),
             ..Default::default()
         };
-        let command =
-            kv::Command { time_ms: 1, operation: Some(kv::command::Operation::Execute(execute.clone())) };
+        let command = kv::Command {
+            time_ms: 1,
+            operation: Some(kv::command::Operation::Execute(execute.clone())),
+            ..Default::default()
+        };
         assert_eq!(command_words(&command.encode_to_vec().into()), "put k7 (number 9)");
         let request =
             kv::Request { id: 1, deadline_ms: 2, operation: Some(kv::request::Operation::Execute(execute)) };
