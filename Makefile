@@ -4,7 +4,7 @@ SIM_FLAGS := --config "build.rustflags=['--cfg','madsim']" --target-dir target/s
 # Seeds of the bounded fuzz that is part of `make test`.
 FUZZ_SEEDS ?= 0..200
 
-.PHONY: help setup demo test test-real test-sim fuzz lint fmt clippy-real clippy-sim docs deny bench release mutants
+.PHONY: help setup demo test test-real test-sim fuzz lint fmt clippy-real clippy-sim docs deny bench bench-porcupine release mutants
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -54,6 +54,9 @@ deny:
 
 bench: setup ## throughput, latency and simulator speed, printed
 	@scripts/bench
+
+bench-porcupine: ## the checker beside porcupine: GO=/path/to/go PORCUPINE=/path/to/its/source make bench-porcupine
+	@cargo bench -p eraft-checker --bench porcupine
 
 release: setup ## the release binary, without planted bugs: target/release/eraft
 	cargo build --release -p eraft

@@ -64,6 +64,15 @@ impl Content {
     }
 }
 
+impl Content {
+    /// The summary with one pair more.
+    pub fn with(self, key: &[u8], value: &[u8]) -> Self {
+        let mut delta = ContentDelta::default();
+        delta.include(key, value);
+        self.after(delta)
+    }
+}
+
 /// How one batch changes the [`Content`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ContentDelta {
@@ -149,9 +158,7 @@ mod tests {
     fn content_of(map: &Map) -> Content {
         let mut content = Content::default();
         for (key, value) in map {
-            let mut delta = ContentDelta::default();
-            delta.include(key, value);
-            content = content.after(delta);
+            content = content.with(key, value);
         }
         content
     }

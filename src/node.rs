@@ -15,7 +15,7 @@ use crate::proto::kv::kv_server::KvServer;
 use crate::proto::raft as pb;
 use crate::proto::raft::raft_server::RaftServer;
 use crate::raft;
-use crate::replica::{FORMAT_VERSION, Handle, Identity, Options, Replica, ReplicaError, Surroundings};
+use crate::replica::{FORMAT_VERSION, Handle, Identity, Options, Replica, ReplicaError, Setup, Surroundings};
 use crate::service::{ClientService, Served};
 use crate::storage::{StorageError, Volume};
 use crate::types::NodeId;
@@ -96,16 +96,15 @@ pub async fn serve<M: Served>(
     let listener = listen(address).await?;
     check_identity(&*volume, &identity).await?;
 
-    let (replica_identity, replica_surroundings) = (identity.clone(), surroundings.clone());
-    let replica = Replica::open(
-        machine.clone(),
-        raft,
-        replica_identity,
-        replica_options,
-        replica_surroundings,
+    let replica = Replica::open(Setup {
+        machine: machine.clone(),
+        config: raft,
+        identity: identity.clone(),
+        options: replica_options,
+        surroundings: surroundings.clone(),
         observer,
         volume,
-    )
+    })
     .await?;
     let handle = replica.handle();
     let (stop, stopped) = oneshot::channel::<()>();

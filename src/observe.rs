@@ -21,8 +21,8 @@ pub enum Event<'a> {
     },
     /// The core took one input.
     Stepped {
-        /// What came in.
-        input: &'a Input,
+        /// What came in; `None` if the observer does not [want it](Observer::wants_inputs).
+        input: Option<&'a Input>,
         /// What came out.
         effects: &'a [Effect],
         /// The core afterwards.
@@ -65,6 +65,11 @@ pub enum Event<'a> {
 pub trait Observer: Send + Sync + 'static {
     /// `event` happened on `node`.
     fn observe(&self, node: NodeId, event: &Event<'_>);
+
+    /// Does it look at the inputs of steps? The core consumes them, so each would be copied first.
+    fn wants_inputs(&self) -> bool {
+        false
+    }
 }
 
 /// Sees nothing.

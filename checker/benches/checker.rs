@@ -2,13 +2,17 @@
 //!
 //! `ERAFT_HISTORY_DATA` names the folder that holds `porcupine/`; without it the real histories are skipped, which is said.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use eraft_checker::generate::{Shape, generate};
-use eraft_checker::{AnyHistory, Format, Options, Verdict, read_history};
+use eraft_checker::{
+    AnyHistory, Format, History, Model, Online, OnlineOptions, Options, Verdict, read_history,
+};
 
 /// Only what a check without explanation costs, as other checkers do by default.
 fn verdict_only() -> Options {
@@ -108,5 +112,55 @@ fn families(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, real_histories, families);
+/// Checking while the events arrive, one by one.
+fn online(criterion: &mut Criterion) {
+    let register = Shape { keys: 0, operations: 200_000, ..Shape::default() };
+    let shapes = [
+        ("unique values, 5 clients", register),
+        ("5 values, 5 clients", Shape { values: 5, ..register }),
+        ("unique values, 20 clients", Shape { clients: 20, ..register }),
+        ("10 keys, appends, 10 clients", Shape { keys: 10, appends: 5, clients: 10, ..register }),
+    ];
+    let mut group = criterion.benchmark_group("online, 200,000 operations");
+    group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
+    for (name, shape) in shapes {
+        let history = generate(&shape, 1);
+        for probe_every in [1, 64] {
+            let options = OnlineOptions { probe_every, ..OnlineOptions::default() };
+            group.bench_function(format!("{name}, a probe every {probe_every}"), |bencher| {
+                bencher.iter(|| match &history {
+                    AnyHistory::Register(model, history) => follow(*model, history, options),
+                    AnyHistory::Kv(model, history) => follow(model.clone(), history, options),
+                    other => panic!("{other:?} is not generated"),
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn follow<M: Model>(model: M, history: &History<M::Op, M::Ret>, options: OnlineOptions) {
+    let mut online = Online::new(model, options);
+    let mut returns: BinaryHeap<Reverse<(usize, usize)>> = BinaryHeap::new();
+    let answer = |online: &mut Online<M>, number: usize| {
+        let operation = &history.operations[number];
+        if let Some(ret) = operation.ret() {
+            assert_eq!(online.ok(operation.process, ret.clone(), 0, None), Ok(None));
+        }
+    };
+    for (number, operation) in history.operations.iter().enumerate() {
+        while returns.peek().is_some_and(|Reverse((event, _))| *event < operation.invoked.event) {
+            let Some(Reverse((_, number))) = returns.pop() else { break };
+            answer(&mut online, number);
+        }
+        assert_eq!(online.invoke(operation.process, operation.op.clone(), 0, None), Ok(()));
+        returns.extend(operation.returned().map(|returned| Reverse((returned.event, number))));
+    }
+    while let Some(Reverse((_, number))) = returns.pop() {
+        answer(&mut online, number);
+    }
+    assert_eq!(online.report().verdict, Verdict::Linearizable);
+}
+
+criterion_group!(benches, real_histories, families, online);
 criterion_main!(benches);

@@ -7,12 +7,19 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use eraft_checker::check::STEPS_MAX_DEFAULT;
 use eraft_checker::generate::Shape;
-use eraft_checker::{Format, ModelKind, Options};
+use eraft_checker::{Format, ModelKind, OnlineOptions, Options};
+
+/// Whoever follows a system wants to know at once.
+const FOLLOW_PROBE_EVERY: usize = 1;
 
 const EXAMPLES: &str = "\
-Examples:
+From a Jepsen history to the reason:
+  eraft-check store/my-test/latest/history.edn --html why.html
+  prints the answer that nothing explains, and what contradicts it; why.html shows it
+
+More examples:
   eraft-check history.jsonl                    one history, which names its model
-  eraft-check history.edn --html why.html      Jepsen's, with a picture of the reason
+  tail -n +1 -f run.jsonl | eraft-check --follow -   while it is being recorded
   eraft-check -o json runs/*.jsonl             a line of JSON for each
   eraft-check --model register - < log.jsonl   standard input, without a header
   eraft-check --minimize core.jsonl etcd.log   the violation alone, as a small history
@@ -82,6 +89,10 @@ pub struct Args {
     /// Instead of checking, verify a file that --witness wrote; takes time linear in the history.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["witness", "minimize"])]
     pub verify: Option<PathBuf>,
+
+    /// Check while the history is being written, in little memory, and end at the first violation. JSON Lines only.
+    #[arg(long, conflicts_with_all = ["html", "minimize", "witness", "verify", "verdict_only"])]
+    pub follow: bool,
 
     /// How to print the verdicts; a table on a terminal, plain otherwise.
     #[arg(short, long = "output", env = "ERAFT_OUTPUT", value_name = "FORM")]
@@ -191,6 +202,16 @@ impl Args {
             verdict_only: self.verdict_only,
             confirm: cfg!(debug_assertions),
             jobs: if self.jobs == 0 { processors() } else { self.jobs },
+        }
+    }
+
+    /// What following may cost.
+    pub fn online_options(&self) -> OnlineOptions {
+        OnlineOptions {
+            steps_max: self.steps,
+            memory_bytes_max: self.memory,
+            probe_every: FOLLOW_PROBE_EVERY,
+            ..OnlineOptions::default()
         }
     }
 

@@ -5,7 +5,7 @@ use crate::model::Model;
 use crate::report::{Evidence, Report, Role, Verdict};
 
 /// Concurrent operations in the evidence; more do not help anybody.
-const CONCURRENT_MAX: usize = 16;
+pub(crate) const CONCURRENT_MAX: usize = 16;
 
 /// A violation, however it was found.
 pub(crate) enum Found<'a, M: Model> {
@@ -23,7 +23,8 @@ pub(crate) fn tell<M: Model>(report: &mut Report, model: &M, name: String, found
     }
 }
 
-fn evidence<M: Model>(model: &M, role: Role, operation: &OperationOf<M>) -> Evidence {
+/// An operation with the part that it plays.
+pub(crate) fn evidence<M: Model>(model: &M, role: Role, operation: &OperationOf<M>) -> Evidence {
     Evidence {
         role,
         process: operation.process,
@@ -65,13 +66,18 @@ fn tell_violation<M: Model>(report: &mut Report, model: &M, name: String, violat
             core.push(evidence);
         }
     }
-    // An operation that returned must be accounted for, one of unknown outcome need not: those come last.
-    let mut concurrent = violation.concurrent.clone();
-    concurrent.retain(|operation| !violation.dead_ends.iter().any(|end| end.made_by == Some(operation)));
-    concurrent.sort_by_key(|operation| (operation.ret().is_none(), operation.invoked.event));
-    core.extend(
-        concurrent.iter().take(CONCURRENT_MAX).map(|operation| evidence(Role::Concurrent, operation)),
-    );
+    if violation.core.is_empty() {
+        // An operation that returned must be accounted for, one of unknown outcome need not: those come last.
+        let mut concurrent = violation.concurrent.clone();
+        concurrent.retain(|operation| !violation.dead_ends.iter().any(|end| end.made_by == Some(operation)));
+        concurrent.sort_by_key(|operation| (operation.ret().is_none(), operation.invoked.event));
+        let concurrent = concurrent.iter().take(CONCURRENT_MAX);
+        core.extend(concurrent.map(|operation| evidence(Role::Concurrent, operation)));
+    } else {
+        core.truncate(1);
+        let others = violation.core.iter().filter(|operation| **operation != violation.operation);
+        core.extend(others.map(|operation| evidence(Role::Conflict, operation)));
+    }
     report.verdict = Verdict::Violation;
     report.states = violation.dead_ends.iter().map(|end| model.describe_state(&end.state)).collect();
     report.reason = Some(reason(&name, violation, &core[0], &report.states));
@@ -86,16 +92,17 @@ fn reason<M: Model>(
     unplaceable: &Evidence,
     states: &[String],
 ) -> String {
-    let Evidence { process, operation, invoked_line, returned_line, .. } = unplaceable;
-    let lines = match returned_line {
-        Some(returned) if *returned > 0 => format!(" (lines {invoked_line}-{returned})"),
-        _ => String::new(),
-    };
+    let Evidence { process, operation, .. } = unplaceable;
     let more = if violation.more { ", …" } else { "" };
+    let core = match violation.core.len() {
+        0 => String::new(),
+        count => format!("; {count} operations are impossible by themselves"),
+    };
     format!(
-        "{name}: the first {} operations to return can be ordered, but then process {process} has {operation}{lines}, \
-         which no state explains that is possible by then, such as {}{more}",
+        "{name}: the first {} operations to return can be ordered, but then process {process} has {operation}{}, \
+         which no state explains that is possible by then, such as {}{more}{core}",
         violation.prefix,
+        unplaceable.lines(),
         states.join(", "),
     )
 }

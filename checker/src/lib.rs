@@ -87,8 +87,16 @@
 //!   than before, but before the return of the first and so before its own. If the linearization drops the first one, then
 //!   it was free. Either the outcomes of both are unknown, and the second can be dropped in its stead; or both are blind
 //!   writes, and placing the first makes the second free.
+//! - **Unseen writes.** Behind a [`Class::BlindWrite`] that no read saw, no other one is placed next: without the first the
+//!   state is the same, and the first is free.
 //! - **Focus.** [`Model::focus`] merges states that no operation of the part can ever tell apart. For the store these are
 //!   the values that are not a prefix of anything that is read or compared with; see [`models::kv`].
+//!
+//! If the set becomes wide all the same, a second search takes turns with the first: it places the same operations at the
+//! same instants, but follows one configuration to the end before it looks at others (*depth first*), and remembers for
+//! each return what it tried there. The first answer counts; the turns are counted in steps, so it is always the same.
+//!
+//! [`Online`] does the same while the history is being recorded, and keeps no more than the frontier and what is open.
 //!
 //! [`minimize`] makes a violation small; [`verify`] checks the order that [`linearize`] gives, in linear time.
 //!
@@ -104,6 +112,7 @@ pub mod history;
 mod minimize;
 pub mod model;
 pub mod models;
+pub mod online;
 mod picture;
 mod read;
 pub mod report;
@@ -116,11 +125,12 @@ pub use history::{History, HistoryBuilder, Operation, Outcome};
 pub use minimize::minimize;
 pub use model::{Class, Content, Model, Reveal};
 pub use models::ModelKind;
+pub use online::{Online, OnlineOptions};
 pub use picture::picture;
 pub use read::event::{Event, EventType, FieldError, Wire};
 pub use read::jsonl::write_jsonl;
 pub use read::lines::Malformed;
-pub use read::{AnyHistory, Format, check_jsonl, read_history};
+pub use read::{AnyHistory, Format, check_jsonl, follow_jsonl, read_history};
 pub use report::{Evidence, Report, Role, Verdict};
 pub use value::Value;
 pub use verify::{Flaw, verify};

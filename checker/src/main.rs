@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use eraft_checker::{AnyHistory, Report, Verdict, read_history};
+use eraft_checker::{AnyHistory, Format, Report, Verdict, follow_jsonl, read_history};
 
 use crate::args::{Args, Command, Generate};
 use crate::output::{Checked, print};
@@ -55,12 +55,18 @@ fn run(args: &Args) -> u8 {
     let mut codes = Vec::new();
     for file in &args.histories {
         let start = Instant::now();
-        match check_file(file, args) {
+        let checked_file = if args.follow {
+            follow_file(file, args).map(|report| (None, report))
+        } else {
+            check_file(file, args).map(|(history, report)| (Some(history), report))
+        };
+        match checked_file {
             Ok((history, report)) => {
                 let seconds = start.elapsed().as_secs_f64();
                 codes.push(code_of(report.verdict));
                 // Without them there is a verdict all the same.
-                if let Err(message) = write_extras(&history, &report, file, args) {
+                let extras = history.map(|history| write_extras(&history, &report, file, args));
+                if let Some(Err(message)) = extras {
                     eprintln!("eraft-check: {message}");
                     codes.push(exit::MALFORMED);
                 }
@@ -107,15 +113,26 @@ fn write_extras(history: &AnyHistory, report: &Report, file: &str, args: &Args) 
     Ok(())
 }
 
-fn read_file(file: &str, args: &Args) -> Result<AnyHistory, String> {
-    let reader: Box<dyn BufRead> = match file {
+fn follow_file(file: &str, args: &Args) -> Result<Report, String> {
+    if !matches!(args.format, Format::Auto | Format::Jsonl) {
+        return Err(format!("{file}: --follow reads JSON Lines only"));
+    }
+    let report = follow_jsonl(open(file)?, args.model, args.online_options());
+    report.map_err(|malformed| format!("{file}:{malformed}"))
+}
+
+fn open(file: &str) -> Result<Box<dyn BufRead>, String> {
+    Ok(match file {
         "-" => Box::new(io::stdin().lock()),
         _ => {
             let opened = File::open(file).map_err(|error| format!("{file}: cannot be opened: {error}"))?;
             Box::new(BufReader::new(opened))
         }
-    };
-    let history = read_history(reader, args.format, args.model);
+    })
+}
+
+fn read_file(file: &str, args: &Args) -> Result<AnyHistory, String> {
+    let history = read_history(open(file)?, args.format, args.model);
     history.map_err(|malformed| format!("{file}:{malformed}"))
 }
 

@@ -14,12 +14,14 @@
 //! contradiction of the fast paths is small from the start: its core, with what wrote the contents.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use crate::check::{Options, find_violation};
 use crate::engine::budget::Budget;
-use crate::engine::{OperationOf, decide};
+use crate::engine::part::Part;
+use crate::engine::{OperationOf, Violation, decide, known_after};
 use crate::evidence::Found;
-use crate::history::{History, Operation, Outcome};
+use crate::history::{History, Outcome};
 use crate::model::{Class, Content, Model, Reveal};
 
 /// What one try may cost, in steps of the search.
@@ -27,6 +29,12 @@ const TRY_STEPS_MAX: u64 = 200_000;
 
 /// So many tries at most.
 const TRIES_MAX: usize = 2_000;
+
+/// What looking for the core of a report may cost, in steps of the search.
+const CORE_STEPS_MAX: u64 = 1_000_000;
+
+/// Operations in the core of a report; more do not help anybody.
+const CORE_MAX: usize = 12;
 
 /// A small part of a history that is a violation by itself; `None` unless the history is one. Whoever must explain
 /// the violation need not look at anything else.
@@ -36,55 +44,74 @@ pub fn minimize<M: Model>(
     options: &Options,
 ) -> Option<History<M::Op, M::Ret>> {
     let (partition, found) = find_violation(model, history, options)?;
+    let part = partition.part::<M>(history);
     let (mut small, event) = match &found {
         Found::Contradiction(contradiction) => {
             let mut members = [&contradiction.core[..], &contradiction.support[..]].concat();
             members.sort_by_key(|operation| operation.invoked.event);
             members.dedup_by_key(|operation| operation.invoked.event);
-            (cut(&members, contradiction.event), contradiction.event)
+            (known_after(members.into_iter().cloned(), contradiction.event), contradiction.event)
         }
         Found::Violation(violation) => {
             let event = violation.operation.returned()?.event;
-            (cut(&partition, event), event)
+            (known_after(part.iter().cloned(), event), event)
         }
     };
-    let mut shrinker = Shrinker { model, options, tries: 0 };
+    let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut shrinker = Shrinker { model, options, tries: 0, steps_left: u64::MAX, deadline };
     // The search sees a violation one answer ahead, so up to the event alone there may be none.
     if !shrinker.is_violation(&small) {
-        small = cut(&partition, event);
+        small = known_after(part.iter().cloned(), event);
     }
     if !shrinker.is_violation(&small) {
-        small = cut(&partition, usize::MAX);
+        small = known_after(part.iter().cloned(), usize::MAX);
     }
     shrinker.shrink(&mut small);
     Some(History { operations: small, failed: 0, notes: Vec::new() })
 }
 
-/// What was known after event `event`.
-fn cut<O: Clone, R: Clone>(operations: &[&Operation<O, R>], event: usize) -> Vec<Operation<O, R>> {
-    let known = operations.iter().filter(|operation| operation.invoked.event <= event);
-    let mut known: Vec<Operation<O, R>> = known.map(|operation| (*operation).clone()).collect();
-    for operation in &mut known {
-        if operation.returned().is_some_and(|returned| returned.event > event) {
-            operation.outcome = Outcome::Unknown;
-        }
+/// A few operations of the partition that are a violation by themselves, as a part of which `violation` was found; empty if
+/// they would not be few.
+pub(crate) fn core_of<'a, M: Model>(
+    model: &M,
+    part: Part<'_, 'a, M>,
+    violation: &Violation<'a, M>,
+    deadline: Option<Instant>,
+    options: &Options,
+) -> Vec<&'a OperationOf<M>> {
+    let Some(event) = violation.operation.returned().map(|returned| returned.event) else {
+        return Vec::new();
+    };
+    let mut shrinker = Shrinker { model, options, tries: 0, steps_left: CORE_STEPS_MAX, deadline };
+    let mut small = known_after(part.iter().cloned(), event);
+    if !shrinker.is_violation(&small) {
+        return Vec::new();
     }
-    known
+    shrinker.shrink(&mut small);
+    if small.len() > CORE_MAX {
+        return Vec::new();
+    }
+    let whole = |small: &OperationOf<M>| part.iter().find(|operation| operation.invoked == small.invoked);
+    small.iter().filter_map(whole).collect()
 }
 
 struct Shrinker<'m, M: Model> {
     model: &'m M,
     options: &'m Options,
     tries: usize,
+    steps_left: u64,
+    deadline: Option<Instant>,
 }
 
 impl<M: Model> Shrinker<'_, M> {
     fn is_violation(&mut self, operations: &[OperationOf<M>]) -> bool {
         self.tries += 1;
         let steps_max = self.options.steps_max.min(TRY_STEPS_MAX);
-        let mut budget = Budget::new(steps_max, self.options.memory_bytes_max, None);
-        let operations: Vec<_> = operations.iter().collect();
-        decide(self.model, &operations, &mut budget).is_violation()
+        let mut budget =
+            Budget::new(steps_max.min(self.steps_left), self.options.memory_bytes_max, self.deadline);
+        let is_violation = decide(self.model, Part::whole(operations), &mut budget).is_violation();
+        self.steps_left = self.steps_left.saturating_sub(budget.steps);
+        is_violation
     }
 
     fn shrink(&mut self, operations: &mut Vec<OperationOf<M>>) {
@@ -110,7 +137,7 @@ impl<M: Model> Shrinker<'_, M> {
         while size > 0 {
             let mut start = 0;
             while start < groups.len() {
-                if self.tries >= TRIES_MAX {
+                if self.tries >= TRIES_MAX || self.steps_left == 0 {
                     return;
                 }
                 let end = (start + size).min(groups.len());

@@ -102,7 +102,10 @@ pub trait Model: Clone + Send + Sync {
 
     /// A model of one partition that may represent states which none of the partition's operations can tell apart, now or
     /// after any further steps, by one state. A model may always return itself.
-    fn focus(&self, _operations: &[(&Self::Op, Option<&Self::Ret>)]) -> Self {
+    fn focus<'a>(&self, _operations: impl Iterator<Item = (&'a Self::Op, Option<&'a Self::Ret>)>) -> Self
+    where
+        Self: 'a,
+    {
         self.clone()
     }
 

@@ -67,6 +67,17 @@ pub struct Evidence {
     pub returned_line: Option<usize>,
 }
 
+impl Evidence {
+    /// The lines of the operation for a sentence, in brackets; empty if it is from no file.
+    pub(crate) fn lines(&self) -> String {
+        match (self.invoked_line, self.returned_line) {
+            (0, _) => String::new(),
+            (invoked, Some(returned)) => format!(" (lines {invoked}-{returned})"),
+            (invoked, None) => format!(" (line {invoked})"),
+        }
+    }
+}
+
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Evidence { role, process, operation, invoked_line, returned_line } = self;
@@ -98,8 +109,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<String>,
     /// For a violation: so many operations of the partition returned before the first answer that nothing explains. Up to
-    /// there the partition is linearizable. It may be so a little longer, if what contradicts that answer is the answer of
-    /// a concurrent operation that returned later. Absent if that is not known.
+    /// there the partition is linearizable. If finding it took too long it may be so a little longer, or this is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<usize>,
     /// For a violation: the states that explain everything before that answer.
@@ -112,6 +122,28 @@ pub struct Report {
 }
 
 impl Report {
+    /// Nothing is wrong with this.
+    pub(crate) fn linearizable(
+        operations: usize,
+        unknown: usize,
+        failed: usize,
+        partitions: usize,
+    ) -> Report {
+        Report {
+            verdict: Verdict::Linearizable,
+            operations,
+            unknown,
+            failed,
+            partitions,
+            steps: 0,
+            partition: None,
+            prefix: None,
+            states: Vec::new(),
+            core: Vec::new(),
+            reason: None,
+        }
+    }
+
     /// The reason and the evidence for people, each on a line of its own, with the line break before it; empty for a
     /// history that is linearizable.
     pub fn explanation(&self) -> String {

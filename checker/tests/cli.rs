@@ -231,3 +231,19 @@ fn random_histories_are_written_and_checked() {
     }
     assert_eq!(files.run(&["generate", "--operations", "many"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_history_is_followed_to_its_first_violation() {
+    let files = Files::new();
+    let legal = files.run(&["--follow", "legal"]);
+    assert_eq!(legal.status.code(), Some(0), "{legal:?}");
+    // What comes behind the violation is not read any more, so it does not matter that it is broken.
+    std::fs::write(files.path("stale-then-broken"), format!("{STALE}{{")).unwrap();
+    let stale = files.run(&["--follow", "stale-then-broken"]);
+    assert_eq!(stale.status.code(), Some(1), "{stale:?}");
+    assert!(stdout(&stale).contains("process 2, get \"a\" -> \"1\" (lines 7-8)"), "{stale:?}");
+    let broken = files.run(&["--follow", "broken"]);
+    assert_eq!(broken.status.code(), Some(2), "{broken:?}");
+    let etcd = files.run(&["--follow", "--format", "jepsen-log", "legal"]);
+    assert_eq!(etcd.status.code(), Some(2), "{etcd:?}");
+}

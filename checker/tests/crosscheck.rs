@@ -50,7 +50,7 @@ impl Model for Hinted {
         self.class.unwrap_or_else(|| self.kv.class(op, ret))
     }
 
-    fn focus(&self, operations: &[(&KvOp, Option<&KvRet>)]) -> Hinted {
+    fn focus<'a>(&self, operations: impl Iterator<Item = (&'a KvOp, Option<&'a KvRet>)>) -> Hinted {
         let kv = if self.focused { self.kv.focus(operations) } else { self.kv.clone() };
         Hinted { kv, ..self.clone() }
     }

@@ -6,7 +6,8 @@ use common::generate::{Shape, legal};
 use common::{KvHistory, Rng};
 use eraft_checker::models::kv::{Kv, KvOp, KvRet};
 use eraft_checker::{
-    AnyHistory, Format, Malformed, ModelKind, Outcome, Value, Verdict, check_jsonl, read_history, write_jsonl,
+    AnyHistory, Format, Malformed, ModelKind, Options, Outcome, Value, Verdict, check_jsonl, read_history,
+    write_jsonl,
 };
 use proptest::prelude::*;
 
@@ -15,7 +16,7 @@ const HEADER: &str = r#"{"format":"eraft-history","version":1,"model":"kv"}"#;
 fn kv(text: &str) -> Result<KvHistory, Malformed> {
     match read_history(text.as_bytes(), Format::Auto, None)? {
         AnyHistory::Kv(_, history) => Ok(history),
-        AnyHistory::Register(..) => panic!("not a register"),
+        other => panic!("not a store: {other:?}"),
     }
 }
 
@@ -166,6 +167,49 @@ fn the_header_and_the_request_must_agree() {
     let cas = r#"{"process":1,"type":"invoke","f":"cas","expected":"1","value":"2"}"#;
     assert_eq!(read(cas, Some(ModelKind::CasRegister)), Ok(()));
     assert!(read(cas, Some(ModelKind::Register)).is_err());
+}
+
+/// A file of each of the other models: it reads back as it is written, and has the verdict.
+#[test]
+fn the_other_models_have_files_too() {
+    let header = |model: &str| format!("{{\"format\":\"eraft-history\",\"version\":1,\"model\":{model}}}\n");
+    let counter = r#"{"process":1,"type":"invoke","f":"add","amount":5}
+{"process":1,"type":"ok","f":"add"}
+{"process":1,"type":"invoke","f":"read"}
+{"process":1,"type":"ok","f":"read","sum":5}
+"#;
+    let list = r#"{"process":1,"type":"invoke","f":"append","key":"a","value":"x"}
+{"process":1,"type":"ok","f":"append"}
+{"process":1,"type":"invoke","f":"read","key":"a"}
+{"process":1,"type":"ok","f":"read","list":["x"]}
+"#;
+    let controller = r#"{"process":1,"type":"invoke","f":"join","groups":[1,2]}
+{"process":1,"type":"ok","f":"join"}
+{"process":1,"type":"invoke","f":"move","shard":7,"group":1}
+{"process":1,"type":"ok","f":"move","refused":true}
+{"process":1,"type":"invoke","f":"query"}
+{"process":1,"type":"ok","f":"query","config":{"number":1,"groups":[1,2],"shards":[1,2]}}
+"#;
+    let files = [
+        (header("\"counter\"") + counter, "\"sum\":5", "\"sum\":6"),
+        (header("\"list-append\"") + list, "[\"x\"]", "[]"),
+        (header("\"ctrler\",\"shards\":2") + controller, "\"shards\":[1,2]", "\"shards\":[1,1]"),
+    ];
+    for (legal, right, wrong) in files {
+        let read = |text: &str| read_history(text.as_bytes(), Format::Auto, None).unwrap();
+        let verdict = |text: &str| read(text).check(&Options::default()).verdict;
+        let mut written = Vec::new();
+        read(&legal).write(&mut written).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), legal);
+        assert_eq!(verdict(&legal), Verdict::Linearizable, "{legal}");
+        let illegal = legal.replace(right, wrong);
+        assert_eq!(verdict(&illegal), Verdict::Violation, "{illegal}");
+        let small = read(&illegal).minimize(&Options::default()).unwrap();
+        assert_eq!(small.check(&Options::default()).verdict, Verdict::Violation);
+        // A field of another model is refused.
+        let foreign = legal.replace(right, &format!("{right},\"deleted\":true"));
+        assert!(read_history(foreign.as_bytes(), Format::Auto, None).is_err(), "{foreign}");
+    }
 }
 
 #[test]

@@ -10,17 +10,26 @@ use std::hash::Hash;
 use common::Rng;
 use common::oracle::brute_force_of;
 use eraft_checker::models::bank::{Bank, BankOp, BankRet};
+use eraft_checker::models::controller::{Configuration, Controller, ControllerOp, ControllerRet};
 use eraft_checker::models::counter::{Counter, CounterOp};
 use eraft_checker::models::list::{ListAppend, ListOp};
 use eraft_checker::models::nondeterministic::{Choices, Nondeterministic};
 use eraft_checker::models::register::{Register, RegisterOp, RegisterRet};
 use eraft_checker::models::set::{Set, SetOp, WholeSet, WholeSetOp};
 use eraft_checker::models::stateright::FromStateright;
-use eraft_checker::{History, HistoryBuilder, Model, Options, Outcome, Value, Verdict, check, minimize};
+use eraft_checker::{
+    History, HistoryBuilder, Model, Online, OnlineOptions, Operation, Options, Outcome, Report, Value,
+    Verdict, check, minimize,
+};
 use stateright::semantics::SequentialSpec;
 
 /// For each model, unless `ERAFT_CROSSCHECK` asks for more.
 const HISTORIES: u64 = 3_000;
+
+fn histories() -> u64 {
+    let asked = std::env::var("ERAFT_CROSSCHECK").ok().and_then(|count| count.parse().ok());
+    asked.unwrap_or(HISTORIES).max(HISTORIES)
+}
 
 /// A run of clients against `object`; then perhaps one answer is exchanged with another.
 fn sample<S>(
@@ -76,6 +85,27 @@ where
     history
 }
 
+/// What is known of a history after it was fed event by event.
+fn followed<M: Model>(model: &M, history: &History<M::Op, M::Ret>) -> Report {
+    let mut events: Vec<(usize, usize)> = Vec::new();
+    for (number, operation) in history.operations.iter().enumerate() {
+        events.push((operation.invoked.event, number));
+        events.extend(operation.returned().map(|returned| (returned.event, number)));
+    }
+    events.sort_unstable();
+    let mut online = Online::new(model.clone(), OnlineOptions { probe_every: 3, ..OnlineOptions::default() });
+    for (event, number) in events {
+        // A process for each operation, so that those of unknown outcome can stay open.
+        let (process, operation) = (number as u64, &history.operations[number]);
+        if event == operation.invoked.event {
+            online.invoke(process, operation.op.clone(), 0, None).unwrap();
+        } else if let Some(ret) = operation.ret() {
+            online.ok(process, ret.clone(), 0, None).unwrap();
+        }
+    }
+    online.report().clone()
+}
+
 fn compare<M, S>(name: &str, model: &M, object: &S, request: impl Fn(&mut Rng, usize) -> S::Op)
 where
     M: Model<Op = S::Op, Ret = S::Ret>,
@@ -83,15 +113,16 @@ where
     S::Op: Clone + Eq + Hash + Debug + Send + Sync,
     S::Ret: Clone + Eq + Hash + Debug + Send + Sync,
 {
-    let asked = std::env::var("ERAFT_CROSSCHECK").ok().and_then(|count| count.parse().ok());
     let options = Options { confirm: false, ..Options::default() };
     let mut seen = [0; 2];
-    for seed in 0..asked.unwrap_or(HISTORIES).max(HISTORIES) {
+    for seed in 0..histories() {
         let history = sample(&mut Rng(seed), object.clone(), &request);
         let expected = brute_force_of(&history, object);
         let verdict = if expected { Verdict::Linearizable } else { Verdict::Violation };
         let report = check(model, &history, &options);
         assert_eq!(report.verdict, verdict, "{name}, seed {seed}: {report:#?} {history:#?}");
+        let online = followed(model, &history);
+        assert_eq!(online.verdict, verdict, "{name}, seed {seed}, online: {online:#?} {history:#?}");
         let adapted = check(&FromStateright(object.clone()), &history, &options);
         assert_eq!(adapted.verdict, verdict, "{name}, seed {seed}, adapted: {history:#?}");
         if let Some(small) = minimize(model, &history, &options) {
@@ -294,6 +325,154 @@ fn bank() {
             amount: 1 + rng.below(2) as u64,
         },
     });
+}
+
+/// A controller that spreads the shards in turn, which is one of the ways that the model permits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TestController(Vec<Configuration>);
+
+const SHARDS: usize = 3;
+
+impl TestController {
+    fn new() -> Self {
+        let shards = vec![0; SHARDS];
+        TestController(vec![Configuration { number: 0, groups: BTreeSet::new(), shards }])
+    }
+
+    fn spread(next: &mut Configuration) {
+        let groups: Vec<u32> = next.groups.iter().copied().collect();
+        let group = |shard: usize| if groups.is_empty() { 0 } else { groups[shard % groups.len()] };
+        next.shards = (0..SHARDS).map(group).collect();
+    }
+}
+
+impl SequentialSpec for TestController {
+    type Op = ControllerOp;
+    type Ret = ControllerRet;
+
+    fn invoke(&mut self, op: &ControllerOp) -> ControllerRet {
+        let mut next = self.0.last().cloned().unwrap();
+        next.number += 1;
+        let made = match op {
+            ControllerOp::Query(number) => {
+                let last = self.0.len() - 1;
+                let asked = number.map_or(last, |number| last.min(number as usize));
+                return ControllerRet::Config(self.0[asked].clone());
+            }
+            ControllerOp::Join(groups) => {
+                let fresh = next.groups.is_disjoint(groups);
+                next.groups.extend(groups);
+                TestController::spread(&mut next);
+                fresh
+            }
+            ControllerOp::Leave(groups) => {
+                let there = groups.is_subset(&next.groups);
+                next.groups.retain(|group| !groups.contains(group));
+                TestController::spread(&mut next);
+                there
+            }
+            ControllerOp::Move { shard, group } => {
+                next.shards[*shard] = *group;
+                next.groups.contains(group)
+            }
+        };
+        if made {
+            self.0.push(next);
+            ControllerRet::Done
+        } else {
+            ControllerRet::Refused
+        }
+    }
+}
+
+fn controller_request(rng: &mut Rng, _: usize) -> ControllerOp {
+    let some = |rng: &mut Rng| BTreeSet::from([1 + rng.below(2) as u32]);
+    match rng.below(7) {
+        0 | 1 => ControllerOp::Join(some(rng)),
+        2 => ControllerOp::Leave(some(rng)),
+        3 => ControllerOp::Move { shard: rng.below(SHARDS), group: 1 + rng.below(2) as u32 },
+        4 => ControllerOp::Query(Some(rng.below(3) as u64)),
+        _ => ControllerOp::Query(None),
+    }
+}
+
+/// The model permits any even placement, so it is compared with brute force over itself; what one controller did must be
+/// permitted.
+#[test]
+fn controller() {
+    let model = Controller::new(SHARDS);
+    let options = Options { confirm: false, ..Options::default() };
+    let mut seen = [0; 2];
+    for seed in 0..histories() {
+        let history = sample(&mut Rng(seed), TestController::new(), controller_request);
+        let verdict = check(&model, &history, &options).verdict;
+        let permitted = brute_force_over(&model, &history.operations, &model.init());
+        assert_eq!(verdict == Verdict::Linearizable, permitted, "seed {seed}: {history:#?}");
+        if brute_force_of(&history, &TestController::new()) {
+            assert_eq!(verdict, Verdict::Linearizable, "seed {seed}: {history:#?}");
+        }
+        if let Some(small) = minimize(&model, &history, &options) {
+            assert!(!brute_force_over(&model, &small.operations, &model.init()), "seed {seed}: {small:#?}");
+        }
+        seen[usize::from(permitted)] += 1;
+    }
+    println!("controller: illegal, legal: {seen:?}");
+    assert!(seen.iter().all(|count| *count > 300), "{seen:?}");
+}
+
+/// Tries all orders, asking the model.
+fn brute_force_over<M: Model>(model: &M, left: &[Operation<M::Op, M::Ret>], state: &M::State) -> bool {
+    if left.iter().all(|operation| operation.ret().is_none()) {
+        return true;
+    }
+    let first_return = left.iter().filter_map(|operation| operation.returned()).map(|at| at.event).min();
+    (0..left.len()).any(|number| {
+        let operation = &left[number];
+        if first_return.is_some_and(|first| operation.invoked.event > first) {
+            return false;
+        }
+        let Some(next) = model.step(state, &operation.op, operation.ret()) else { return false };
+        let mut rest = left.to_vec();
+        rest.remove(number);
+        brute_force_over(model, &rest, &next)
+    })
+}
+
+#[test]
+fn a_controller_spreads_evenly_and_remembers() {
+    let config = |number: u64, groups: &[u32], shards: [u32; SHARDS]| {
+        let groups = groups.iter().copied().collect();
+        ControllerRet::Config(Configuration { number, groups, shards: shards.to_vec() })
+    };
+    let join = |groups: &[u32]| ControllerOp::Join(groups.iter().copied().collect());
+    let verdict = |events: &[(ControllerOp, ControllerRet)]| {
+        let mut builder = HistoryBuilder::new();
+        for (op, ret) in events {
+            builder.invoke(1, op.clone(), 0, None).unwrap();
+            builder.ok(1, ret.clone(), None, 0, None).unwrap();
+        }
+        check(&Controller::new(SHARDS), &builder.finish(), &Options::default()).verdict
+    };
+    let both = (join(&[1, 2]), ControllerRet::Done);
+    let query = |ret| (ControllerOp::Query(None), ret);
+    let seen = config(1, &[1, 2], [1, 2, 1]);
+    assert_eq!(verdict(&[both.clone(), query(seen.clone())]), Verdict::Linearizable);
+    assert_eq!(verdict(&[both.clone(), query(config(1, &[1, 2], [2, 2, 1]))]), Verdict::Linearizable);
+    // Three shards of one group, a group that is not there, a number that is not, another placement than before.
+    for wrong in [
+        config(1, &[1, 2], [1, 1, 1]),
+        config(1, &[1, 2], [1, 2, 3]),
+        config(2, &[1, 2], [1, 2, 1]),
+        config(1, &[1], [1, 1, 1]),
+    ] {
+        assert_eq!(verdict(&[both.clone(), query(wrong)]), Verdict::Violation);
+    }
+    let other = config(1, &[1, 2], [2, 1, 1]);
+    assert_eq!(verdict(&[both.clone(), query(seen.clone()), query(other)]), Verdict::Violation);
+    let moved = (ControllerOp::Move { shard: 1, group: 1 }, ControllerRet::Done);
+    let after = query(config(2, &[1, 2], [1, 1, 1]));
+    assert_eq!(verdict(&[both.clone(), moved.clone(), after.clone()]), Verdict::Linearizable);
+    assert_eq!(verdict(&[both, query(seen), moved, after]), Verdict::Linearizable);
 }
 
 /// A die: a roll may show any face, a look must show the face that was rolled last.

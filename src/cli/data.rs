@@ -8,6 +8,7 @@ use super::client::{ClientArgs, HistoryArgs};
 use super::failure::{Code, Failure, outcome};
 use super::output::{Format, Output};
 use super::values::{ValueSource, argument, to_hex};
+use crate::client::Outcome;
 use crate::history::{Operation, OperationResult};
 
 /// What every data command has.
@@ -87,7 +88,11 @@ impl DataArgs {
         let recorder = self.history.recorder()?;
         let client = self.client.client(recorder.clone())?;
         let what = format!("{} {}", operation.name(), shown(operation.key()));
-        let result = outcome(&what, client.execute(operation).await);
+        let answer = client.execute(operation).await;
+        if !matches!(answer, Outcome::Unknown(_)) {
+            client.close().await; // a loop of one-shot commands must not fill the servers' table of sessions
+        }
+        let result = outcome(&what, answer);
         self.history.finish(recorder.as_deref())?;
         result
     }

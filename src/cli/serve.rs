@@ -52,7 +52,7 @@ Exit codes: as of eraft serve kv.")]
 pub(super) struct ServeKv {
     #[command(flatten)]
     node: NodeArgs,
-    /// Larger values are refused; must be the same on all nodes [default: 1MiB, at most 8MiB].
+    /// Larger values are refused; what the leader is given counts for all [default: 1MiB, at most 8MiB].
     #[arg(long, value_name = "BYTES", value_parser = byte_count)]
     value_bytes_max: Option<usize>,
 }

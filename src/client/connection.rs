@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub(super) enum Lost {
     NotSent(String),
     /// It left; what became of it is not known.
     Sent(String),
+    /// The node does not talk to this client, and took nothing on this stream.
+    TurnedAway(String),
 }
 
 type Waiter = oneshot::Sender<Result<pb::Reply, Lost>>;
@@ -77,6 +80,14 @@ impl Connection {
     }
 }
 
+/// An open stream.
+struct Stream {
+    frames: mpsc::Sender<Bytes>,
+    replies: Frames,
+    /// Why the node does not talk to us, if it said so.
+    turned_away: Arc<OnceLock<String>>,
+}
+
 struct Task {
     route: Route,
     address: SocketAddr,
@@ -90,7 +101,7 @@ impl Task {
     async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
             match self.open().await {
-                Ok((frames, replies)) => self.converse(first, frames, replies).await,
+                Ok(stream) => self.converse(first, stream).await,
                 Err(detail) => {
                     let lost = Lost::NotSent(detail);
                     let _ = first.1.send(Err(lost.clone()));
@@ -102,7 +113,7 @@ impl Task {
         }
     }
 
-    async fn open(&self) -> Result<(mpsc::Sender<Bytes>, Frames), String> {
+    async fn open(&self) -> Result<Stream, String> {
         let (frames, receiver) = mpsc::channel::<Bytes>(FRAMES_PER_STREAM_MAX);
         let link = self.surroundings.link.clone();
         let hello = futures_util::stream::iter(Splitter::default().split(&self.hello));
@@ -119,11 +130,18 @@ impl Task {
         };
         let opened = self.surroundings.clock.timeout(self.connect_timeout, opening).await;
         let replies = opened.ok_or_else(|| format!("no answer from {address}"))??.into_inner();
-        let replies = replies.map(|frame| match frame {
+        let turned_away = Arc::new(OnceLock::new());
+        let refusal = turned_away.clone();
+        let replies = replies.map(move |frame| match frame {
             Ok(frame) => Ok(frame.payload),
-            Err(status) => Err(status.message().to_owned()),
+            Err(status) => {
+                if status.code() == tonic::Code::FailedPrecondition {
+                    let _ = refusal.set(status.message().to_owned());
+                }
+                Err(status.message().to_owned())
+            }
         });
-        Ok((frames, link.inbound(self.route.back(), replies.boxed())))
+        Ok(Stream { frames, replies: link.inbound(self.route.back(), replies.boxed()), turned_away })
     }
 
     /// Sends the frames of one request, or says why the stream took no more.
@@ -158,8 +176,7 @@ impl Task {
     async fn converse(
         &mut self,
         first: (pb::Request, Waiter),
-        frames: mpsc::Sender<Bytes>,
-        mut replies: Frames,
+        Stream { frames, mut replies, turned_away }: Stream,
     ) {
         let mut waiting: BTreeMap<u64, Waiter> = BTreeMap::new();
         let mut splitter = Splitter::default();
@@ -203,8 +220,12 @@ impl Task {
                 },
             }
         };
+        let lost = match turned_away.get() {
+            Some(detail) => Lost::TurnedAway(detail.clone()),
+            None => Lost::Sent(reason),
+        };
         for waiter in waiting.into_values() {
-            let _ = waiter.send(Err(Lost::Sent(reason.clone())));
+            let _ = waiter.send(Err(lost.clone()));
         }
     }
 }

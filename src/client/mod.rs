@@ -29,6 +29,9 @@ pub use ctrler::{ConfigCache, Found, Which};
 use connection::{Connection, Lost};
 use session::Session;
 
+/// Closing a session takes this long at most, in milliseconds.
+pub const CLOSE_MS: u64 = 1_000;
+
 /// The timings of a client.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
@@ -172,6 +175,17 @@ impl Client {
             Outcome::Ok(OperationResult::Swapped(swapped)) => Outcome::Ok(swapped),
             other => self.mismatch(other),
         }
+    }
+
+    /// Gives the session back, if there is one and nothing uses it; else the servers keep it until it was idle for
+    /// long. Waits for [`CLOSE_MS`] at most, and does not say how it went: the session is only room in a table. The
+    /// next mutation opens another.
+    pub async fn close(&self) {
+        let Some(client) = self.session.leave() else { return };
+        let wait_ms = self.options.deadline_ms.min(CLOSE_MS);
+        let deadline = self.surroundings.clock.now().after(Duration::from_millis(wait_ms));
+        let close = request::Operation::CloseSession(pb::CloseSession { client: Some(client) });
+        self.attempts(close, false, deadline).await;
     }
 
     fn mismatch<T>(&self, outcome: Outcome<OperationResult>) -> Outcome<T> {
@@ -318,6 +332,9 @@ impl Client {
             Ok(reply) => reply,
             Err(Lost::NotSent(detail)) => return Attempt::Again { hint: None, detail },
             Err(Lost::Sent(detail)) => return Attempt::Ambiguous { hint: None, detail },
+            Err(Lost::TurnedAway(detail)) => {
+                return Attempt::Rejected(RefusedReason::RefusedWrongCluster, format!("{node}: {detail}"));
+            }
         };
         let hint = |leader: u64| (leader != 0).then_some(NodeId(leader));
         match reply.outcome {

@@ -79,6 +79,12 @@ impl Session {
         self.lock().client = None;
     }
 
+    /// The open session, which is then no longer this client's; `None` if there is none or it is in use.
+    pub(super) fn leave(&self) -> Option<pb::ClientId> {
+        let mut state = self.lock();
+        if state.in_use.is_empty() { state.client.take() } else { None }
+    }
+
     /// A number for one operation; opens a session with `open` if there is none.
     pub(super) async fn number<F, O>(
         &self,

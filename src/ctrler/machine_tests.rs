@@ -43,7 +43,7 @@ impl Controllers {
     }
 
     fn apply(&mut self, operation: command::Operation) -> CtrlerReply {
-        let command = kv::Command { time_ms: 0, operation: Some(operation) };
+        let command = kv::Command { time_ms: 0, limits: None, operation: Some(operation) };
         self.apply_bytes(&command.encode_to_vec())
     }
 

@@ -12,6 +12,9 @@ impl Served for CtrlerMachine {
     fn take(&self, operation: request::Operation) -> Wanted<CtrlerQuery> {
         match operation {
             request::Operation::OpenSession(open) => Wanted::Command(command::Operation::OpenSession(open)),
+            request::Operation::CloseSession(close) => {
+                Wanted::Command(command::Operation::CloseSession(close))
+            }
             request::Operation::Execute(execute) => {
                 match execute.mutation.as_ref().and_then(|mutation| mutation.operation.as_ref()) {
                     Some(mutation::Operation::Change(_)) => {

@@ -62,7 +62,7 @@ pub struct KvStatus {
 }
 
 impl KvMachine {
-    /// A machine with these limits, which all replicas of the group must share.
+    /// A machine with these limits for commands that carry none.
     pub fn new(limits: KvLimits, mutants: Mutants) -> Result<Self, LimitError> {
         limits.validate()?;
         Ok(Self { limits, mutants })
@@ -80,8 +80,12 @@ impl KvMachine {
         at: Position,
         whole: &Whole,
     ) -> Result<(Batch, Reply), ViewError> {
-        session::apply(view, &self.limits.sessions, self.mutants, at, whole, |operation, batch| {
-            execute(view, &self.limits, operation, batch)
+        let limits = match whole.limits().map(KvLimits::try_from).transpose() {
+            Ok(travelled) => travelled.unwrap_or(self.limits),
+            Err(_) => return Ok((Batch::new(), Reply::malformed("the command's limits make no sense"))),
+        };
+        session::apply(view, &limits.sessions, self.mutants, at, whole, |operation, batch| {
+            execute(view, &limits, operation, batch)
         })
     }
 }

@@ -10,11 +10,11 @@ use crate::mutants::Mutants;
 use crate::proto::kv::mutation::Operation;
 use crate::proto::kv::mutation_result::Result as Did;
 use crate::proto::kv::{
-    Append, ClientId, Command, Execute, Mutation, MutationResult, OpenSession, Put, RefusedReason, Session,
-    SessionReply, SessionTable, command,
+    Append, ClientId, CloseSession, Command, Execute, Limits, Mutation, MutationResult, OpenSession, Put,
+    RefusedReason, Session, SessionReply, SessionTable, command,
 };
 use crate::raft::Position;
-use crate::session::SWEEP_SESSIONS;
+use crate::session::{CLOSED_KEPT_ENTRIES, CLOSED_KEPT_MS, SWEEP_SESSIONS};
 use crate::types::{Index, Term};
 use crate::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError};
 
@@ -68,7 +68,9 @@ impl Group {
     }
 
     pub fn sessions_in_store(&self) -> u64 {
-        self.map.keys().filter(|key| key.starts_with(b"s/")).count() as u64
+        let sessions = self.map.iter().filter(|(key, _)| key.starts_with(b"s/"));
+        let is_open = |record: &[u8]| !Session::decode(record).unwrap().closed;
+        sessions.filter(|(_, record)| is_open(record)).count() as u64
     }
 }
 
@@ -87,13 +89,19 @@ pub(super) fn id(client: u64) -> ClientId {
 
 pub(super) fn open(client: u64, time_ms: u64) -> Vec<u8> {
     let open = OpenSession { client: Some(id(client)) };
-    Command { time_ms, operation: Some(command::Operation::OpenSession(open)) }.encode_to_vec()
+    Command { time_ms, limits: None, operation: Some(command::Operation::OpenSession(open)) }.encode_to_vec()
 }
 
 pub(super) fn execute(client: u64, sequence: u64, below: u64, operation: Operation, time_ms: u64) -> Vec<u8> {
     let mutation = Some(Mutation { operation: Some(operation) });
     let execute = Execute { client: Some(id(client)), sequence, acknowledged_below: below, mutation };
-    Command { time_ms, operation: Some(command::Operation::Execute(execute)) }.encode_to_vec()
+    Command { time_ms, limits: None, operation: Some(command::Operation::Execute(execute)) }.encode_to_vec()
+}
+
+pub(super) fn close(client: u64, time_ms: u64) -> Vec<u8> {
+    let close = CloseSession { client: Some(id(client)) };
+    Command { time_ms, limits: None, operation: Some(command::Operation::CloseSession(close)) }
+        .encode_to_vec()
 }
 
 pub(super) fn append(key: &'static str, value: &'static str) -> Operation {
@@ -217,6 +225,7 @@ fn the_records_are_as_documented_and_nothing_collides() {
         replies: vec![SessionReply { sequence: 3, result: Some(result) }],
         active_index: 2,
         active_time_ms: 9,
+        closed: false,
     };
     let key = [b"s/".as_slice(), &1u64.to_be_bytes(), &(!1u64).to_be_bytes()].concat();
     let table = SessionTable { sessions: 1, time_ms: 9, ..SessionTable::default() };
@@ -293,6 +302,68 @@ fn reopening_an_idle_session_keeps_it() {
     assert_eq!((group.status().sessions, group.sessions_in_store()), (2, 2));
 }
 
+fn with(sessions: SessionLimits) -> KvLimits {
+    KvLimits { sessions, ..KvLimits::default() }
+}
+
+#[test]
+fn a_closed_session_is_out_of_the_count_and_a_late_duplicate_cannot_bring_it_back() {
+    let mut group = Group::new(with(SessionLimits {
+        session_idle_ms: 1 << 30,
+        session_idle_entries: 1 << 30,
+        ..small().sessions
+    }));
+    group.open(1, 0);
+    assert_eq!(group.append(1, 0, 0, "a"), done());
+    for _ in 0..2 {
+        assert_eq!(group.apply(&close(1, 0)).1, KvReply::SessionClosed);
+        assert_eq!((group.status().sessions, group.sessions_in_store()), (0, 0));
+    }
+    assert_eq!(reason(group.open(1, 0)), RefusedReason::RefusedSessionExpired);
+    assert_eq!(reason(group.append(1, 0, 0, "a")), RefusedReason::RefusedSessionExpired);
+    assert_eq!(reason(group.append(1, 1, 1, "b")), RefusedReason::RefusedSessionExpired);
+    assert_eq!(group.get("k"), Some(b"a".to_vec()));
+    let records = |group: &Group| group.map.keys().filter(|key| key.starts_with(b"s/")).count();
+    for (passed, left) in [(0, 2), (CLOSED_KEPT_ENTRIES, 1)] {
+        group.index += passed;
+        group.open(2, CLOSED_KEPT_MS);
+        assert_eq!(records(&group), left, "after {passed} entries more");
+    }
+    assert_eq!(group.apply(&close(9, 0)).1, KvReply::SessionClosed, "one that never was");
+}
+
+#[test]
+fn a_loop_of_one_shot_clients_never_fills_the_table() {
+    let mut group = Group::new(with(SessionLimits { sessions_max: 3, ..SessionLimits::default() }));
+    let clients = CLOSED_KEPT_ENTRIES * 2;
+    for client in 0..clients {
+        let time_ms = client * 100;
+        assert_eq!(group.open(client, time_ms), KvReply::SessionOpened, "client {client}");
+        assert_eq!(group.append(client, 0, 0, "a"), done());
+        group.apply(&close(client, time_ms));
+    }
+    let records = group.map.keys().filter(|key| key.starts_with(b"s/")).count() as u64;
+    assert!(records < 1300, "{records} records of closed sessions are kept");
+}
+
+/// Two replicas that were configured differently hold the same, whoever led.
+#[test]
+fn the_limits_travel_with_the_command() {
+    let (mut strict, mut lax) = (Group::new(small()), Group::new(KvLimits::default()));
+    let led_by = |limits: KvLimits, command: Vec<u8>| {
+        let command = Command::decode(&command[..]).expect("our own");
+        Command { limits: Some(limits.into()), ..command }.encode_to_vec()
+    };
+    for (leader, number) in [(small(), 0), (KvLimits::default(), 1)] {
+        for command in [open(1, 0), execute(1, number, 0, append("k", "longer than eight"), 0)] {
+            let command = led_by(leader, command);
+            assert_eq!(strict.apply(&command), lax.apply(&command));
+        }
+    }
+    assert_eq!(strict.map, lax.map);
+    assert_eq!(strict.get("k"), Some(b"longer than eight".to_vec()), "the second leader allowed it");
+}
+
 #[test]
 fn the_sweep_is_bounded_and_goes_round() {
     let sessions = SWEEP_SESSIONS as u64 * 2 + 5;
@@ -353,13 +424,17 @@ fn what_does_not_decode_or_lacks_a_part_is_refused_and_writes_nothing() {
     let operations = [
         None,
         Some(command::Operation::OpenSession(OpenSession { client: None })),
+        Some(command::Operation::CloseSession(CloseSession { client: None })),
         Some(execute(None, None)),
         Some(execute(Some(id(1)), None)),
         Some(execute(Some(id(1)), Some(Mutation { operation: None }))),
     ];
     let mut commands: Vec<_> =
-        operations.map(|operation| Command { time_ms: 99, operation }.encode_to_vec()).into();
+        operations.map(|operation| Command { time_ms: 99, limits: None, operation }.encode_to_vec()).into();
     commands.push(vec![0xff; 20]);
+    let limits = Some(Limits { session_window: 0, ..KvLimits::default().into() });
+    let operation = Some(command::Operation::OpenSession(OpenSession { client: Some(id(2)) }));
+    commands.push(Command { time_ms: 99, limits, operation }.encode_to_vec());
     for command in commands {
         let (batch, reply) = group.apply(&command);
         assert_eq!(reason(reply), RefusedReason::RefusedMalformed);

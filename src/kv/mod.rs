@@ -16,11 +16,13 @@
 //!
 //! # Determinism
 //!
-//! What a machine writes is a function of the view, the entry and [`KvLimits`]. The limits decide what is refused
-//! *in the log* and which session is evicted, so **they are part of the replicated state machine**: all members of a
-//! group must run with the same limits, and changing them needs all members stopped, because a replica that applies
-//! one entry under another limit holds different data for ever. The same goes for the active mutant, which is why
-//! `kv.no_dedup` is switched on for a whole group.
+//! What a machine writes is a function of the view and the entry. [`KvLimits`] decide what is refused *in the log* and
+//! which session is evicted, and a replica that applied one entry under another limit would hold different data for
+//! ever; so **the proposer's limits travel in each command**, and count on every replica, at every replay. Nodes may
+//! be configured differently, or changed one by one: whoever leads decides. A command without limits is applied
+//! under the machine's own. (Comparing the nodes' configurations when they meet would not do: entries that were
+//! committed under the old limits are applied again after a restart under the new ones.) The active mutant is still
+//! part of the function, which is why `kv.no_dedup` is switched on for a whole group.
 
 mod machine;
 mod operation;
@@ -31,6 +33,7 @@ mod machine_tests;
 #[cfg(test)]
 mod model_tests;
 
+use crate::proto::kv::Limits;
 use crate::session::{SessionLimits, WINDOW_CEILING};
 
 pub use crate::session::Reply as KvReply;
@@ -43,7 +46,7 @@ pub const VALUE_BYTES_CEILING: usize = 8 << 20;
 /// The largest `key_bytes_max` that may be configured.
 pub const KEY_BYTES_CEILING: usize = 64 << 10;
 
-/// What the machine refuses and when it forgets a session. Part of the replicated function; see the module.
+/// What the machine refuses and when it forgets a session. They travel with each command; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KvLimits {
     /// A put, append or cas that would leave a larger value is refused.
@@ -89,6 +92,40 @@ impl KvLimits {
             }
         }
         Ok(())
+    }
+}
+
+impl From<KvLimits> for Limits {
+    fn from(limits: KvLimits) -> Self {
+        Self {
+            value_bytes_max: limits.value_bytes_max as u64,
+            key_bytes_max: limits.key_bytes_max as u64,
+            session_window: limits.sessions.session_window,
+            sessions_max: limits.sessions.sessions_max,
+            session_idle_ms: limits.sessions.session_idle_ms,
+            session_idle_entries: limits.sessions.session_idle_entries,
+        }
+    }
+}
+
+impl TryFrom<Limits> for KvLimits {
+    type Error = LimitError;
+
+    /// Refuses what [`KvLimits::validate`] refuses.
+    fn try_from(limits: Limits) -> Result<Self, LimitError> {
+        // A number that is no size here is far above the ceilings.
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let limits = Self {
+            value_bytes_max: size(limits.value_bytes_max),
+            key_bytes_max: size(limits.key_bytes_max),
+            sessions: SessionLimits {
+                session_window: limits.session_window,
+                sessions_max: limits.sessions_max,
+                session_idle_ms: limits.session_idle_ms,
+                session_idle_entries: limits.session_idle_entries,
+            },
+        };
+        limits.validate().map(|()| limits)
     }
 }
 

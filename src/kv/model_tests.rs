@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::machine_tests::{Group, Map, execute, open};
+use super::machine_tests::{Group, Map, close, execute, open};
 use super::*;
 use crate::machine::StateMachine;
 use crate::proto::kv::mutation::Operation;
@@ -225,7 +225,7 @@ proptest! {
 
     #[test]
     fn the_table_counts_the_sessions_and_a_session_keeps_at_most_a_window(
-        steps in vec((0..6u64, 0..40u64, 0..3u64), 0..60),
+        steps in vec((0..6u64, 0..40u64, 0..4u64), 0..60),
     ) {
         let sessions = SessionLimits { sessions_max: 4, session_idle_ms: 30, session_idle_entries: 3, ..limits().sessions };
         let small = KvLimits { sessions, ..limits() };
@@ -236,6 +236,7 @@ proptest! {
             let put = Operation::Put(Put { key: "a".into(), value: "x".into() });
             match kind {
                 0 => group.apply(&open(client, time_ms)),
+                1 => group.apply(&close(client, time_ms)),
                 _ => group.apply(&execute(client, group.index % WINDOW, 0, put, time_ms)),
             };
             prop_assert_eq!(group.status().sessions, group.sessions_in_store());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{KvAnswer, KvLimits, KvMachine, KvQuery, KvReply};
 use crate::proto::admin;
 use crate::proto::kv::mutation::Operation;
-use crate::proto::kv::{Execute, GetResult, RefusedReason, command, done, request};
+use crate::proto::kv::{Execute, GetResult, Limits, RefusedReason, command, done, request};
 use crate::service::{Refusal, Served, Wanted, of_reply};
 
 impl Served for KvMachine {
@@ -15,6 +15,9 @@ impl Served for KvMachine {
                 Wanted::Query { query: KvQuery::Get { key: get.key }, stale: get.stale, wait: Duration::ZERO }
             }
             request::Operation::OpenSession(open) => Wanted::Command(command::Operation::OpenSession(open)),
+            request::Operation::CloseSession(close) => {
+                Wanted::Command(command::Operation::CloseSession(close))
+            }
             request::Operation::Execute(execute) => match refuse_early(self.limits(), &execute) {
                 Some(refusal) => Wanted::Refused(refusal),
                 None => Wanted::Command(command::Operation::Execute(execute)),
@@ -34,6 +37,10 @@ impl Served for KvMachine {
             KvAnswer::Value { value } => Some(done::Result::Get(GetResult { value: value.map(Into::into) })),
             KvAnswer::Status(_) | KvAnswer::Pairs(_) => None,
         }
+    }
+
+    fn limits(&self) -> Option<Limits> {
+        Some((*self.limits()).into())
     }
 
     fn status_query() -> KvQuery {

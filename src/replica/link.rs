@@ -25,7 +25,7 @@ pub enum Party {
 pub enum Channel {
     /// Batches of Raft messages.
     Peer,
-    /// A snapshot's chunks, and its one answer.
+    /// A snapshot's chunks, and its receiver's answers.
     Snapshot,
     /// Client requests and replies.
     Client,

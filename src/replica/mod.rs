@@ -43,6 +43,24 @@ const LOG_STORE: &str = "log";
 /// The small file that names the store of the state.
 const STATE_POINTER: &str = "state";
 
+/// Everything that a replica is opened with.
+pub struct Setup<M: StateMachine> {
+    /// What the entries are applied to.
+    pub machine: M,
+    /// The core's configuration; `config.id` and `identity.id` are the same node.
+    pub config: Config,
+    /// Who it is, and with whom: the group starts with all of `identity.nodes` as voters.
+    pub identity: Identity,
+    /// Timings and bounds.
+    pub options: Options,
+    /// How it reaches the world.
+    pub surroundings: Surroundings,
+    /// Who watches.
+    pub observer: Arc<dyn Observer>,
+    /// Where its data is.
+    pub volume: Arc<dyn Volume>,
+}
+
 /// A replica that is open and waits to run.
 pub struct Replica<M: StateMachine> {
     driver: Driver<M>,
@@ -50,29 +68,19 @@ pub struct Replica<M: StateMachine> {
 }
 
 impl<M: StateMachine> Replica<M> {
-    /// Opens the stores in `volume`, repairs what a crash may have left, and prepares to run. `config.id` and
-    /// `identity.id` are the same node; the group starts with all of `identity.nodes` as voters.
-    pub async fn open(
-        machine: M,
-        config: Config,
-        identity: Identity,
-        options: Options,
-        surroundings: Surroundings,
-        observer: Arc<dyn Observer>,
-        volume: Arc<dyn Volume>,
-    ) -> Result<Self, ReplicaError> {
-        let members = Membership::of(identity.nodes.keys().copied());
-        let opened: Opened = driver::open(&*volume, config, &members).await?;
-        let (events, inbox) = mpsc::channel(options.inbox_capacity);
+    /// Opens the stores in `setup.volume`, repairs what a crash may have left, and prepares to run.
+    pub async fn open(setup: Setup<M>) -> Result<Self, ReplicaError> {
+        let members = Membership::of(setup.identity.nodes.keys().copied());
+        let opened: Opened = driver::open(&*setup.volume, setup.config.clone(), &members).await?;
+        let (events, inbox) = mpsc::channel(setup.options.inbox_capacity);
         let service = Arc::new(service::Context {
-            identity: identity.clone(),
-            options: options.clone(),
-            surroundings: surroundings.clone(),
-            volume: volume.clone(),
+            identity: setup.identity.clone(),
+            options: setup.options.clone(),
+            surroundings: setup.surroundings.clone(),
+            volume: setup.volume.clone(),
+            travelled: Arc::default(),
         });
-        let weak = events.downgrade();
-        let driver =
-            Driver::new(machine, identity, options, surroundings, observer, volume, inbox, weak, opened);
+        let driver = Driver::new(setup, inbox, events.downgrade(), service.travelled.clone(), opened);
         let applied = driver.applied();
         Ok(Self { driver, handle: Handle { events, service, applied } })
     }

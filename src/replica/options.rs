@@ -29,8 +29,10 @@ pub struct Options {
     pub reconnect_backoff_ms: (u64, u64),
     /// Bytes of pairs in one chunk of a snapshot.
     pub snapshot_chunk_bytes_max: usize,
-    /// A snapshot that makes no progress for this long is given up.
+    /// A snapshot stream on which nothing moves for this long is given up.
     pub snapshot_silence_ms: u64,
+    /// After a snapshot stream failed, the sender keeps the snapshot and the receiver what it got for this long.
+    pub snapshot_hold_ms: u64,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
             reconnect_backoff_ms: (50, 1_000),
             snapshot_chunk_bytes_max: 512 << 10,
             snapshot_silence_ms: 10_000,
+            snapshot_hold_ms: 60_000,
         }
     }
 }

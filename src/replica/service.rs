@@ -5,14 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::Handle;
 use super::driver::Event;
 use super::frames::Joiner;
 use super::link::{Channel, Frames, Party, Route};
 use super::options::Options;
-use super::transport::{Identity, Surroundings};
-use super::{Handle, snapshots};
+use super::snapshots::{Receiving, Travelled, answer_frame, receive};
+use super::transport::{Identity, Surroundings, channel_frames};
 use crate::machine::StateMachine;
 use crate::proto::raft as pb;
 use crate::proto::raft::raft_server::Raft;
@@ -20,12 +22,16 @@ use crate::raft::Message;
 use crate::storage::Volume;
 use crate::types::NodeId;
 
+/// Answers of a snapshot stream that wait: there are two.
+const ANSWERS_MAX: usize = 2;
+
 /// What the service knows besides the driver.
 pub(super) struct Context {
     pub identity: Identity,
     pub options: Options,
     pub surroundings: Surroundings,
     pub volume: Arc<dyn Volume>,
+    pub travelled: Arc<Travelled>,
 }
 
 /// Receives the peers' streams for one replica.
@@ -58,34 +64,29 @@ impl<M: StateMachine> Raft for RaftService<M> {
         Ok(Response::new(Box::pin(answers)))
     }
 
-    async fn snapshot(&self, request: Request<Streaming<pb::Frame>>) -> Result<Response<pb::Frame>, Status> {
-        let mut frames = request.into_inner();
+    type SnapshotStream = Answers;
+
+    async fn snapshot(&self, request: Request<Streaming<pb::Frame>>) -> Result<Response<Answers>, Status> {
         let handle = self.handle.clone();
-        // A task of its own: gRPC drops this call when the sender goes away, and the driver waits for an ending.
-        let context = handle.service.clone();
-        let answering = context.clone();
-        let (named, sender) = tokio::sync::oneshot::channel();
-        let received = tokio::spawn(async move {
-            let hello = first(&mut frames).await?;
-            let content = pb::SnapshotFrame::decode(hello).map_err(|error| error.to_string())?.content;
-            let Some(pb::snapshot_frame::Content::Hello(hello)) = content else {
-                return Err("no hello came first".to_owned());
+        let mut frames = request.into_inner();
+        let answers = async_stream::stream! {
+            let from = match handle.service.snapshot_hello(&mut frames).await {
+                Ok(from) => from,
+                Err(reason) => {
+                    yield Err(Status::failed_precondition(reason));
+                    return;
+                }
             };
-            let from = context.identity.check(&hello)?;
-            let _ = named.send(from);
-            let frames = context.inbound(from, Channel::Snapshot, frames);
-            let (inbox, volume) = (&handle.events, &*context.volume);
-            snapshots::receive(from, frames, inbox, volume, &context.options, &context.surroundings).await
-        });
-        let result = received.await.map_err(|error| Status::internal(error.to_string()))?;
-        if let Err(reason) = &result {
-            tracing::debug!(reason, "snapshot refused");
-        }
-        let answer = snapshots::result_frame(result);
-        // Who has not said its name gets its refusal without the hook.
-        let Ok(to) = sender.await else { return Ok(Response::new(answer)) };
-        let payload = answering.outbound_one(to, Channel::Snapshot, answer.payload).await;
-        Ok(Response::new(pb::Frame { payload: payload.map_err(Status::unavailable)? }))
+            let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
+            let route = handle.service.route(from, Channel::Snapshot);
+            let mut outbound = handle.service.surroundings.link.outbound(route.back(), channel_frames(receiver));
+            // A task of its own: gRPC drops this call when the sender goes away, and the driver waits for an ending.
+            tokio::spawn(handle.receive_snapshot(from, frames, answers));
+            while let Some(payload) = outbound.next().await {
+                yield payload.map(|payload| pb::Frame { payload }).map_err(Status::unavailable);
+            }
+        };
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
@@ -121,22 +122,48 @@ impl<M: StateMachine> Handle<M> {
     }
 }
 
+impl<M: StateMachine> Handle<M> {
+    async fn receive_snapshot(
+        self,
+        from: NodeId,
+        frames: Streaming<pb::Frame>,
+        answers: mpsc::Sender<Bytes>,
+    ) {
+        let context = &*self.service;
+        let frames = context.inbound(from, Channel::Snapshot, frames);
+        let receiving = Receiving { from, frames, answers: &answers, context };
+        let result = receive(receiving, &self.events).await;
+        if let Err(reason) = &result {
+            tracing::debug!(%from, reason, "snapshot not installed");
+        }
+        let installed = result.is_ok();
+        let result = pb::SnapshotResult { installed, reason: result.err().unwrap_or_default() };
+        // If the sender is gone, it learns the result otherwise: from our log.
+        let _ = answers.send(answer_frame(pb::snapshot_answer::Content::Result(result))).await;
+    }
+}
+
 impl Context {
+    fn route(&self, from: NodeId, channel: Channel) -> Route {
+        Route { from: Party::Node(from), to: Party::Node(self.identity.id), channel }
+    }
+
+    async fn snapshot_hello(&self, frames: &mut Streaming<pb::Frame>) -> Result<NodeId, String> {
+        let hello = first(frames).await?;
+        let content = pb::SnapshotFrame::decode(hello).map_err(|error| error.to_string())?.content;
+        let Some(pb::snapshot_frame::Content::Hello(hello)) = content else {
+            return Err("no hello came first".to_owned());
+        };
+        self.identity.check(&hello)
+    }
+
     fn inbound(&self, from: NodeId, channel: Channel, frames: Streaming<pb::Frame>) -> Frames {
-        let route = Route { from: Party::Node(from), to: Party::Node(self.identity.id), channel };
+        let route = self.route(from, channel);
         let frames = frames.map(|frame| match frame {
             Ok(frame) => Ok(frame.payload),
             Err(status) => Err(status.message().to_owned()),
         });
         self.surroundings.link.inbound(route, frames.boxed())
-    }
-
-    /// The one message of a reply, through the hook.
-    async fn outbound_one(&self, to: NodeId, channel: Channel, payload: Bytes) -> Result<Bytes, String> {
-        let route = Route { from: Party::Node(self.identity.id), to: Party::Node(to), channel };
-        let one = futures_util::stream::once(async { Ok(payload) }).boxed();
-        let mut sent = self.surroundings.link.outbound(route, one);
-        sent.next().await.unwrap_or_else(|| Err("the stream was closed".to_owned()))
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use prost::Message as _;
 
+use super::snapshots::Snapshot;
 use super::wire::Malformed;
 use crate::machine::{Content, hash_delta};
 use crate::mutants::{MutantId, Mutants};
@@ -178,7 +179,7 @@ impl State {
     }
 
     /// The durable state as it is now, for a snapshot stream.
-    pub fn snapshot(&self) -> Result<(Summary, Arc<dyn View + Send + Sync>), StorageError> {
+    pub fn snapshot(&self) -> Result<Snapshot, StorageError> {
         let view = self.store.snapshot()?;
         let corrupt = |reason: String| StorageError::Io { action: "reading a snapshot".to_owned(), reason };
         let record = view.get(APPLIED_KEY).map_err(|error| corrupt(error.to_string()))?;
@@ -189,7 +190,7 @@ impl State {
                 .map_err(|error| corrupt(error.to_string()))?,
             None => Summary { base: self.durable.base.clone(), ..Summary::empty(&Membership::default()) },
         };
-        Ok((summary, view))
+        Ok(Snapshot { summary, view })
     }
 }
 

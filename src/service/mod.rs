@@ -50,6 +50,11 @@ pub trait Served: StateMachine<Query: Clone + Sync> {
         false
     }
 
+    /// What decides about commands that this node proposes, and so travels with them.
+    fn limits(&self) -> Option<pb::Limits> {
+        None
+    }
+
     /// Asks the machine for its own numbers.
     fn status_query() -> Self::Query;
 
@@ -100,6 +105,7 @@ impl Refusal {
 pub fn of_reply(reply: Reply) -> Result<done::Result, Refusal> {
     match reply {
         Reply::SessionOpened => Ok(done::Result::SessionOpened(true)),
+        Reply::SessionClosed => Ok(done::Result::SessionClosed(true)),
         Reply::Mutation(result) => Ok(done::Result::Mutation(result)),
         Reply::Refused { reason, detail } => Err(Refusal { reason, detail }),
     }
@@ -123,11 +129,14 @@ impl<M: Served> ClientService<M> {
         Self { machine, handle, identity, surroundings, in_flight: InFlight::default() }
     }
 
-    async fn answer(&self, bytes: Bytes) -> pb::Reply {
-        let request = match pb::Request::decode(bytes) {
-            Ok(request) => request,
-            Err(error) => return refusal(0, RefusedReason::RefusedMalformed, error.to_string(), 0),
-        };
+    async fn answer_bytes(&self, bytes: Bytes) -> pb::Reply {
+        match pb::Request::decode(bytes) {
+            Ok(request) => self.answer(request).await,
+            Err(error) => refusal(0, RefusedReason::RefusedMalformed, error.to_string(), 0),
+        }
+    }
+
+    async fn answer(&self, request: pb::Request) -> pb::Reply {
         let id = request.id;
         if request.deadline_ms == 0 {
             return refusal(id, RefusedReason::RefusedDeadline, "the deadline has passed", 0);
@@ -162,7 +171,11 @@ impl<M: Served> ClientService<M> {
     }
 
     async fn propose(&self, id: u64, operation: command::Operation, deadline: Moment) -> pb::Reply {
-        let command = pb::Command { time_ms: self.surroundings.clock.wall_ms(), operation: Some(operation) };
+        let command = pb::Command {
+            time_ms: self.surroundings.clock.wall_ms(),
+            limits: self.machine.limits(),
+            operation: Some(operation),
+        };
         match self.handle.propose(command.encode_to_vec().into(), deadline).await {
             Decision::Done(reply, index) => match M::told(reply) {
                 // This entry may be a retry: the mutation knows where it took effect.
@@ -218,7 +231,11 @@ impl<M: Served> ClientService<M> {
         let frame = requests.message().await.map_err(|status| status.message().to_owned())?;
         let frame = frame.ok_or("the stream ended before its first message")?;
         let hello = Joiner::default().join(frame.payload)?.ok_or("a first message of several frames")?;
-        let hello = pb::ClientHello::decode(hello).map_err(|error| error.to_string())?;
+        self.check(&pb::ClientHello::decode(hello).map_err(|error| error.to_string())?)
+    }
+
+    /// Who says `hello`, or why we do not talk to it.
+    fn check(&self, hello: &pb::ClientHello) -> Result<Party, String> {
         if hello.format_version != FORMAT_VERSION {
             return Err(format!("format {}, this node speaks {FORMAT_VERSION}", hello.format_version));
         }
@@ -243,7 +260,8 @@ impl<M: Served> Kv for ClientService<M> {
             let party = match service.hello(&mut requests).await {
                 Ok(party) => party,
                 Err(reason) => {
-                    yield Err(reason);
+                    // The one status of this kind: the client knows by it that nothing on the stream was taken.
+                    yield Err(Status::failed_precondition(reason));
                     return;
                 }
             };
@@ -264,7 +282,7 @@ impl<M: Served> Kv for ClientService<M> {
                         Some(reply) = under_way.next(), if !under_way.is_empty() => reply,
                         frame = frames.next(), if open && under_way.len() < REQUESTS_PER_STREAM_MAX => {
                             match frame.map(|frame| frame.and_then(|frame| joiner.join(frame))) {
-                                Some(Ok(Some(message))) => under_way.push(service.answer(message)),
+                                Some(Ok(Some(message))) => under_way.push(service.answer_bytes(message)),
                                 Some(Ok(None)) => {}
                                 Some(Err(_)) | None => open = false,
                             }
@@ -278,19 +296,32 @@ impl<M: Served> Kv for ClientService<M> {
             };
             let mut replies = link.outbound(route.back(), replies.boxed());
             while let Some(frame) = replies.next().await {
-                yield frame;
+                yield frame.map(|payload| pb::Frame { payload }).map_err(Status::unavailable);
             }
         };
-        let replies = replies.map(|frame| match frame {
-            Ok(payload) => Ok(pb::Frame { payload }),
-            Err(reason) => Err(Status::failed_precondition(reason)),
-        });
         Ok(Response::new(Box::pin(replies)))
     }
 
     async fn call(&self, request: Request<pb::Frame>) -> Result<Response<pb::Frame>, Status> {
-        let reply = self.answer(request.into_inner().payload).await;
-        Ok(Response::new(pb::Frame { payload: reply.encode_to_vec().into() }))
+        let payload = request.into_inner().payload;
+        let call = pb::Call::decode(payload.clone())
+            .map_err(|error| Status::invalid_argument(format!("a call that does not decode: {error}")))?;
+        let party = match self.check(&call.hello.unwrap_or_default()) {
+            Ok(party) => party,
+            Err(reason) => return Err(Status::failed_precondition(reason)),
+        };
+        let Some(request) = call.request else {
+            return Err(Status::invalid_argument("a call without a request"));
+        };
+        // A call is a stream of one message each way, as far as the network is concerned.
+        let route = Route { from: party, to: Party::Node(self.identity.id), channel: Channel::Client };
+        let link = &self.surroundings.link;
+        let one = |payload| futures_util::stream::iter([Ok(payload)]).boxed();
+        let lost = || Err("it was lost".to_owned());
+        link.inbound(route, one(payload)).next().await.unwrap_or_else(lost).map_err(Status::unavailable)?;
+        let reply = self.answer(request).await.encode_to_vec().into();
+        let reply = link.outbound(route.back(), one(reply)).next().await.unwrap_or_else(lost);
+        Ok(Response::new(pb::Frame { payload: reply.map_err(Status::unavailable)? }))
     }
 }
 

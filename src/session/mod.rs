@@ -14,13 +14,13 @@ use prost::Message as _;
 
 use crate::mutants::{MutantId, Mutants};
 use crate::proto::kv::mutation_result::Result as Did;
-use crate::proto::kv::{ClientId, Command, MutationResult, RefusedReason, command, mutation};
+use crate::proto::kv::{ClientId, Command, Limits, MutationResult, RefusedReason, command, mutation};
 use crate::raft::Position;
 use crate::view::{Batch, View, ViewError};
 
-pub use table::SWEEP_SESSIONS;
 pub(crate) use table::load_table;
-use table::{Number, Sessions, acknowledge, look_up, remember};
+pub use table::{CLOSED_KEPT_ENTRIES, CLOSED_KEPT_MS, SWEEP_SESSIONS};
+use table::{Number, Opening, Sessions, acknowledge, look_up, remember};
 
 /// The largest window that may be configured: a session's record is rewritten at each of its mutations.
 pub const WINDOW_CEILING: u64 = 1024;
@@ -54,6 +54,8 @@ impl Default for SessionLimits {
 pub enum Reply {
     /// The session is there, now or since an earlier request.
     SessionOpened,
+    /// The session is closed, or was not open.
+    SessionClosed,
     /// The mutation's result, now or remembered. A result that says `refused` was refused in the log.
     Mutation(MutationResult),
     /// Nothing was executed by this entry.
@@ -77,7 +79,7 @@ impl Reply {
     }
 }
 
-/// Applies a command that opens a session or executes a mutation in one. `execute` runs the mutation, at most once
+/// Applies a command that opens or closes a session or executes a mutation in one. `execute` runs the mutation, at most once
 /// per session and number; what it writes goes to the batch.
 pub(crate) fn apply(
     view: &dyn View,
@@ -90,13 +92,17 @@ pub(crate) fn apply(
     let mut batch = Batch::new();
     let mut sessions = Sessions::load(view, limits, at, whole.time_ms)?;
     let reply = match &whole.wanted {
-        Wanted::Open(client) => {
-            if sessions.open(client, &mut batch)? {
-                Reply::SessionOpened
-            } else {
+        Wanted::Open(client) => match sessions.open(client, &mut batch)? {
+            Opening::Open => Reply::SessionOpened,
+            Opening::Full => {
                 let detail = format!("{} sessions are open, and none is idle", limits.sessions_max);
                 Reply::refused(RefusedReason::RefusedSessionsFull, detail)
             }
+            Opening::Closed => Reply::refused(RefusedReason::RefusedSessionExpired, "the session was closed"),
+        },
+        Wanted::Close(client) => {
+            sessions.close(client, &mut batch)?;
+            Reply::SessionClosed
         }
         Wanted::Execute(request) => once(limits, mutants, &sessions, request, &mut batch, execute)?,
     };
@@ -152,11 +158,13 @@ fn once(
 /// A command that has all its parts.
 pub(crate) struct Whole {
     time_ms: u64,
+    limits: Option<Limits>,
     wanted: Wanted,
 }
 
 enum Wanted {
     Open(ClientId),
+    Close(ClientId),
     Execute(Request),
 }
 
@@ -184,6 +192,7 @@ impl Whole {
         const NO_CLIENT: &str = "the command names no client";
         let wanted = match command.operation.ok_or("the command holds no operation")? {
             command::Operation::OpenSession(open) => Wanted::Open(open.client.ok_or(NO_CLIENT)?),
+            command::Operation::CloseSession(close) => Wanted::Close(close.client.ok_or(NO_CLIENT)?),
             command::Operation::Execute(execute) => Wanted::Execute(Request {
                 client: execute.client.ok_or(NO_CLIENT)?,
                 sequence: execute.sequence,
@@ -195,13 +204,18 @@ impl Whole {
             }),
             command::Operation::Report(_) => return Err("the command is of another service"),
         };
-        Ok(Self { time_ms: command.time_ms, wanted })
+        Ok(Self { time_ms: command.time_ms, limits: command.limits, wanted })
     }
 
-    /// The mutation; `None` if it opens a session.
+    /// The proposer's limits, not checked; `None`: the machine's own count.
+    pub(crate) fn limits(&self) -> Option<Limits> {
+        self.limits
+    }
+
+    /// The mutation; `None` if it opens or closes a session.
     pub(crate) fn operation(&self) -> Option<&mutation::Operation> {
         match &self.wanted {
-            Wanted::Open(_) => None,
+            Wanted::Open(_) | Wanted::Close(_) => None,
             Wanted::Execute(request) => Some(&request.operation),
         }
     }

@@ -13,6 +13,10 @@
 //! no entry exists to let time pass, so an idle store evicts nobody, and needs to evict nobody. A client whose
 //! session is gone must not open the same id again: a late duplicate of its old requests would run in the new
 //! session. Ids are random, so a fresh one costs nothing.
+//!
+//! A client that is done closes its session, or a loop of one-shot commands would fill the table for an hour. A closed
+//! session no longer counts, but its record stays for [`CLOSED_KEPT_MS`] and [`CLOSED_KEPT_ENTRIES`]: until then a
+//! late duplicate of the request that opened it, followed by one of a mutation, finds it closed and runs nothing.
 
 use prost::Message as _;
 
@@ -24,6 +28,13 @@ use crate::view::{Batch, KeyRange, PageLimit, View, ViewError};
 
 /// How many sessions one `OpenSession` looks at for eviction.
 pub const SWEEP_SESSIONS: usize = 32;
+
+/// A closed session is remembered for this long, by the time stamps of the log: twice the longest deadline that a
+/// request may have …
+pub const CLOSED_KEPT_MS: u64 = 2 * 60_000;
+
+/// … *and* for this many log entries; or as long as an idle one, if that is shorter.
+pub const CLOSED_KEPT_ENTRIES: u64 = 1_000;
 
 /// How many bytes of session records the sweep asks for at a time; it goes on until it has seen its sessions.
 const SWEEP_PAGE_BYTES: usize = 64 << 10;
@@ -53,6 +64,17 @@ pub(super) enum Number {
     New,
 }
 
+/// What became of a request to open a session.
+#[derive(Debug, PartialEq)]
+pub(super) enum Opening {
+    /// It is open, now or since an earlier request.
+    Open,
+    /// There is no room for one more.
+    Full,
+    /// It was open once; this is a late duplicate.
+    Closed,
+}
+
 impl<'a> Sessions<'a> {
     /// Where this entry is in the log.
     pub(super) fn index(&self) -> Index {
@@ -71,25 +93,39 @@ impl<'a> Sessions<'a> {
         Ok(Self { view, limits, at, stored, table })
     }
 
-    /// Opens the client's session, or finds it open already. False: there is no room for one more.
-    pub(super) fn open(&mut self, client: &ClientId, batch: &mut Batch) -> Result<bool, ViewError> {
+    /// Opens the client's session, or finds it open already.
+    pub(super) fn open(&mut self, client: &ClientId, batch: &mut Batch) -> Result<Opening, ViewError> {
         let key = session_key(client);
-        let known = self.find(client)?;
+        let known = self.record(client)?;
         self.sweep(&key, batch)?;
         let session = match known {
+            Some(session) if session.closed => return Ok(Opening::Closed),
             Some(session) => session,
-            None if self.table.sessions >= self.limits.sessions_max => return Ok(false),
+            None if self.table.sessions >= self.limits.sessions_max => return Ok(Opening::Full),
             None => {
                 self.table.sessions += 1;
                 Session::default()
             }
         };
         self.save(client, session, batch);
-        Ok(true)
+        Ok(Opening::Open)
     }
 
-    /// The client's session, if it has one.
+    /// Closes the client's session, if it is open.
+    pub(super) fn close(&mut self, client: &ClientId, batch: &mut Batch) -> Result<(), ViewError> {
+        let Some(session) = self.find(client)? else { return Ok(()) };
+        self.count_one_less()?;
+        let acknowledged_below = session.acknowledged_below;
+        self.save(client, Session { acknowledged_below, closed: true, ..Session::default() }, batch);
+        Ok(())
+    }
+
+    /// The client's session, if it is open.
     pub(super) fn find(&self, client: &ClientId) -> Result<Option<Session>, ViewError> {
+        Ok(self.record(client)?.filter(|session| !session.closed))
+    }
+
+    fn record(&self, client: &ClientId) -> Result<Option<Session>, ViewError> {
         let key = session_key(client);
         self.view.get(&key)?.map(|record| decode_session(&key, &record)).transpose()
     }
@@ -124,8 +160,12 @@ impl<'a> Sessions<'a> {
                 self.table.sweep_cursor = last[SESSION_PREFIX.len()..].to_vec().into();
                 left = left.saturating_sub(page.len());
                 for (key, record) in &page {
-                    if key != opening && self.is_idle(&decode_session(key, record)?) {
-                        self.evict(key, batch)?;
+                    let session = decode_session(key, record)?;
+                    if key != opening && self.is_idle(&session) {
+                        if !session.closed {
+                            self.count_one_less()?;
+                        }
+                        batch.delete(key.clone());
                     }
                 }
             }
@@ -136,14 +176,19 @@ impl<'a> Sessions<'a> {
     fn is_idle(&self, session: &Session) -> bool {
         let idle_ms = self.table.time_ms.saturating_sub(session.active_time_ms);
         let idle_entries = self.at.index.0.saturating_sub(session.active_index);
-        idle_ms >= self.limits.session_idle_ms && idle_entries >= self.limits.session_idle_entries
+        let SessionLimits { session_idle_ms, session_idle_entries, .. } = *self.limits;
+        let (kept_ms, kept_entries) = if session.closed {
+            (session_idle_ms.min(CLOSED_KEPT_MS), session_idle_entries.min(CLOSED_KEPT_ENTRIES))
+        } else {
+            (session_idle_ms, session_idle_entries)
+        };
+        idle_ms >= kept_ms && idle_entries >= kept_entries
     }
 
-    fn evict(&mut self, key: &[u8], batch: &mut Batch) -> Result<(), ViewError> {
+    fn count_one_less(&mut self) -> Result<(), ViewError> {
         let fewer = self.table.sessions.checked_sub(1);
         self.table.sessions =
             fewer.ok_or_else(|| damaged(TABLE_KEY, "it counts fewer sessions than there are"))?;
-        batch.delete(key);
         Ok(())
     }
 }
@@ -202,6 +247,9 @@ fn decode_session(key: &[u8], record: &[u8]) -> Result<Session, ViewError> {
         |reply: &SessionReply| reply.result.as_ref().is_some_and(|result| result.result.is_some());
     if !session.replies.iter().all(has_result) {
         return Err(damaged(key, "a reply has no result"));
+    }
+    if session.closed && !session.replies.is_empty() {
+        return Err(damaged(key, "it is closed and keeps a reply"));
     }
     Ok(session)
 }

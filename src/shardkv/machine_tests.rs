@@ -49,6 +49,7 @@ fn a_key_of_another_shard_and_what_does_not_decode_is_refused() {
     let other = key_of(1, SHARDS);
     let mut group = world.group(1).clone();
     let command = crate::proto::kv::Command {
+        limits: None,
         time_ms: 0,
         operation: Some(crate::proto::kv::command::Operation::Execute(crate::proto::kv::Execute {
             client: Some(crate::proto::kv::ClientId { high: 1, low: !1 }),

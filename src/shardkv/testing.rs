@@ -113,7 +113,7 @@ impl Group {
     }
 
     pub fn client(&mut self, shard: ShardId, operation: kvpb::command::Operation) -> ShardReply {
-        let command = kvpb::Command { time_ms: 7, operation: Some(operation) }.encode_to_vec();
+        let command = kvpb::Command { time_ms: 7, limits: None, operation: Some(operation) }.encode_to_vec();
         self.apply(command::Operation::Client(pb::Client { shard: shard.0, command: command.into() }))
     }
 

@@ -1,6 +1,7 @@
 //! The data commands, against one node.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -106,8 +107,23 @@ fn another_cluster_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let node = Single::start(directory.path());
     node.run(&["put", "a", "1", "--cluster-id", "eraft"]).printed("OK\n");
-    node.run(&["get", "a", "--cluster-id", "other", "--timeout", "500ms"])
-        .failed(3, &["not executed", "this is cluster \"eraft\", not \"other\""]);
+    let begun = std::time::Instant::now();
+    for arguments in [&["get", "a"][..], &["put", "a", "2"], &["delete", "a"]] {
+        node.run(&[arguments, &["--cluster-id", "other", "--timeout", "60s"]].concat())
+            .failed(1, &["refused", "n1: this is cluster \"eraft\", not \"other\""]);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "it is told at once, not at the timeout");
+}
+
+#[test]
+fn one_shot_commands_leave_no_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Single::start(directory.path());
+    for _ in 0..3 {
+        node.run(&["put", "a", "1"]).printed("OK\n");
+    }
+    node.run(&["get", "a"]).printed("1");
+    assert_eq!(node.run(&["status", "-o", "json"]).json()["nodes"][0]["sessions"], 0);
 }
 
 #[test]
@@ -141,7 +157,7 @@ fn status_shows_the_node_and_its_fields_are_stable() {
     ];
     assert_eq!(fields, expected);
     let shown = &status["nodes"][0];
-    assert_eq!((&shown["role"], &shown["lag"], &shown["sessions"]), (&json!("leader"), &json!(0), &json!(1)));
+    assert_eq!((&shown["role"], &shown["lag"], &shown["sessions"]), (&json!("leader"), &json!(0), &json!(0)));
     assert!(shown["disk_bytes"].as_u64() > Some(0));
 
     let offline = free_ports(1);

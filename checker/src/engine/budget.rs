@@ -12,7 +12,7 @@ pub(crate) enum Exhausted {
     Steps(u64),
     Memory(usize),
     Time,
-    Open { open: usize, open_max: usize },
+    Open { open_max: usize },
 }
 
 impl std::fmt::Display for Exhausted {
@@ -23,8 +23,8 @@ impl std::fmt::Display for Exhausted {
                 write!(f, "the memory budget of {} MiB is spent", bytes_max >> 20)
             }
             Exhausted::Time => f.write_str("the time is up"),
-            Exhausted::Open { open, open_max } => {
-                write!(f, "{open} operations are open at the same time; at most {open_max} are supported")
+            Exhausted::Open { open_max } => {
+                write!(f, "more than {open_max} operations are open at the same time")
             }
         }
     }
@@ -37,12 +37,25 @@ pub(crate) struct Budget {
     pub(crate) deadline: Option<Instant>,
     /// Whether violations are confirmed without hints.
     pub(crate) confirm: bool,
+    /// Whoever spends lets another search go on when so many steps are spent.
+    pub(crate) pause_at: u64,
+    /// What a search that waits keeps in memory.
+    pub(crate) waiting_bytes: usize,
     calls: u64,
 }
 
 impl Budget {
     pub(crate) fn new(steps_max: u64, memory_bytes_max: usize, deadline: Option<Instant>) -> Budget {
-        Budget { steps: 0, steps_max, memory_bytes_max, deadline, confirm: false, calls: 0 }
+        Budget {
+            steps: 0,
+            steps_max,
+            memory_bytes_max,
+            deadline,
+            confirm: false,
+            pause_at: u64::MAX,
+            waiting_bytes: 0,
+            calls: 0,
+        }
     }
 
     /// Accounts for `steps` more, with `bytes` of memory in use.
@@ -51,7 +64,7 @@ impl Budget {
         if self.steps > self.steps_max {
             return Err(Exhausted::Steps(self.steps_max));
         }
-        if bytes > self.memory_bytes_max {
+        if bytes.saturating_add(self.waiting_bytes) > self.memory_bytes_max {
             return Err(Exhausted::Memory(self.memory_bytes_max));
         }
         let look = self.calls.is_multiple_of(CLOCK_PERIOD);
@@ -60,5 +73,10 @@ impl Budget {
             return Err(Exhausted::Time);
         }
         Ok(())
+    }
+
+    /// Whether it is another search's turn.
+    pub(crate) fn is_others_turn(&self) -> bool {
+        self.steps >= self.pause_at
     }
 }

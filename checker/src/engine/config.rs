@@ -31,7 +31,11 @@ pub(crate) struct Config<const WORDS: usize> {
 }
 
 impl<const WORDS: usize> Config<WORDS> {
-    fn dominates(&self, other: &Self, reads: &Slots<WORDS>) -> bool {
+    pub(crate) fn widen<const MORE: usize>(&self) -> Config<MORE> {
+        Config { state: self.state, used: self.used.widen(), free: self.free.widen(), trail: self.trail }
+    }
+
+    pub(crate) fn dominates(&self, other: &Self, reads: &Slots<WORDS>) -> bool {
         if self.state != other.state {
             return false;
         }
@@ -46,7 +50,7 @@ impl<const WORDS: usize> Config<WORDS> {
 
 /// Configurations of which none dominates another, by state. It is cleared at every return, so clearing costs nothing: what
 /// belongs to an earlier round is not there.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Antichain<const WORDS: usize> {
     /// For each state its round and its place in `peers`.
     places: Vec<(u32, u32)>,

@@ -8,24 +8,27 @@
 //! - a wrong hint that shows itself starts the search again without hints, and in debug builds, or if asked, a violation is
 //!   searched again without hints, so that a hint that hid a linearization shows itself.
 
+pub(crate) mod breadth;
 pub(crate) mod budget;
 mod config;
+mod depth;
 mod fast;
 mod hinted;
-mod plan;
+pub(crate) mod part;
 mod search;
 mod slots;
-mod states;
+pub(crate) mod states;
 mod trail;
+pub(crate) mod width;
+pub(crate) mod window;
 pub(crate) mod witness;
 
-use crate::engine::budget::{Budget, Exhausted};
+use crate::engine::budget::Budget;
 use crate::engine::fast::{Fast, Proof, View};
-use crate::engine::plan::{Event, Hints, Plan};
-use crate::engine::search::{Found, Search, Stop};
-use crate::engine::states::WrongHint;
-use crate::engine::trail::Step;
-use crate::history::Operation;
+use crate::engine::part::Part;
+use crate::engine::search::{Failure, Found, search};
+use crate::engine::states::{Hints, WrongHint};
+use crate::history::{Operation, Outcome, Position};
 use crate::model::{Class, Model};
 
 /// A violation is confirmed without hints, if so many steps suffice.
@@ -79,6 +82,8 @@ pub(crate) struct Violation<'a, M: Model> {
     pub(crate) more: bool,
     /// How many operations of the partition had returned by then.
     pub(crate) prefix: usize,
+    /// Operations that are a violation by themselves; empty if that is not known.
+    pub(crate) core: Vec<&'a OperationOf<M>>,
 }
 
 /// A state that explains everything before the return, but not the return.
@@ -88,32 +93,31 @@ pub(crate) struct DeadEnd<'a, M: Model> {
     pub(crate) made_by: Option<&'a OperationOf<M>>,
 }
 
-/// Decides whether `operations`, all of one partition and in the order of their invocations, are linearizable.
+/// Decides whether the operations of a partition are linearizable.
 pub(crate) fn decide<'a, M: Model>(
     model: &'a M,
-    operations: &[&'a OperationOf<M>],
+    part: Part<'_, 'a, M>,
     budget: &mut Budget,
 ) -> Answer<'a, M> {
-    let count = operations.len();
-    if let Err(exhausted) = budget.spend(count as u64, count * fast::BYTES_PER_OPERATION) {
+    if let Err(exhausted) = budget.spend(part.len() as u64, part.len() * fast::BYTES_PER_OPERATION) {
         return Answer::Undecided(exhausted.to_string());
     }
-    let replays = |order: &[u32]| witness::replay(model, operations, order).is_ok();
-    if let Some(order) = hinted::order(model, operations).filter(|order| replays(order)) {
+    let replays = |order: &[u32]| witness::replay(model, part, order).is_ok();
+    if let Some(order) = hinted::order(model, part).filter(|order| replays(order)) {
         return Answer::Linearizable(order);
     }
-    let view = View::new(model, operations, usize::MAX);
+    let view = View::new(model, part, usize::MAX);
     let answer = match view.decide() {
         Fast::Order(order) if replays(&order) => return Answer::Linearizable(order),
         Fast::Illegal(proof) => Answer::Contradiction(proof),
         // What was revealed was wrong, or too little.
-        Fast::Order(_) | Fast::Silent => by_search(model, operations, budget),
+        Fast::Order(_) | Fast::Silent => by_search(model, part, budget),
     };
     match answer {
         Answer::Contradiction(_) | Answer::Violation(_) if budget.confirm => {
             // Unless that takes too long. A witness against the violation would be proof that a hint is wrong.
             let mut small = Budget::new(CONFIRM_STEPS_MAX, budget.memory_bytes_max, budget.deadline);
-            match attempt(model, operations, Hints::Ignored, &mut small) {
+            match attempt(model, part, Hints::Ignored, &mut small) {
                 Ok(Answer::Linearizable(order)) => Answer::Linearizable(order),
                 _ => answer,
             }
@@ -122,14 +126,10 @@ pub(crate) fn decide<'a, M: Model>(
     }
 }
 
-fn by_search<'a, M: Model>(
-    model: &'a M,
-    operations: &[&'a OperationOf<M>],
-    budget: &mut Budget,
-) -> Answer<'a, M> {
-    match attempt(model, operations, Hints::Trusted, budget) {
+fn by_search<'a, M: Model>(model: &'a M, part: Part<'_, 'a, M>, budget: &mut Budget) -> Answer<'a, M> {
+    match attempt(model, part, Hints::Trusted, budget) {
         Ok(answer) => answer,
-        Err(WrongHint) => attempt(model, operations, Hints::Ignored, budget).unwrap_or_else(|_| {
+        Err(WrongHint) => attempt(model, part, Hints::Ignored, budget).unwrap_or_else(|_| {
             let reason = "the model contradicts itself: its steps are not a function of their arguments";
             Answer::Undecided(reason.to_owned())
         }),
@@ -139,11 +139,11 @@ fn by_search<'a, M: Model>(
 /// Everything about the first contradiction in a partition, if there is one before event `limit`. `proof` is any.
 pub(crate) fn explain<'a, M: Model>(
     model: &'a M,
-    operations: &[&'a OperationOf<M>],
+    part: Part<'_, 'a, M>,
     proof: Proof,
     limit: usize,
 ) -> Option<Contradiction<'a, M>> {
-    let view = View::new(model, operations, limit);
+    let view = View::new(model, part, limit);
     let proof = match limit {
         usize::MAX => proof,
         _ => match view.decide() {
@@ -152,17 +152,17 @@ pub(crate) fn explain<'a, M: Model>(
         },
     };
     let (proof, event) = view.first_violation(proof);
-    let state = match View::new(model, operations, event).decide() {
-        Fast::Order(order) => witness::replay_until(model, operations, &order, event).ok(),
+    let state = match View::new(model, part, event).decide() {
+        Fast::Order(order) => witness::replay_until(model, part, &order, event).ok(),
         Fast::Illegal(_) | Fast::Silent => None,
     };
     let mut support = proof.support;
     support.sort_unstable();
     support.dedup();
-    let named = |numbers: Vec<u32>| numbers.iter().map(|number| operations[*number as usize]).collect();
-    let returns = operations.iter().filter_map(|operation| operation.returned());
+    let named = |places: Vec<u32>| places.iter().map(|place| part.get(*place as usize)).collect();
+    let returns = part.iter().filter_map(|operation| operation.returned());
     Some(Contradiction {
-        sentence: proof.why.sentence(model, operations),
+        sentence: proof.why.sentence(model, part),
         core: named(proof.why.core()),
         support: named(support),
         event,
@@ -172,74 +172,149 @@ pub(crate) fn explain<'a, M: Model>(
 
 fn attempt<'a, M: Model>(
     model: &'a M,
-    operations: &[&'a OperationOf<M>],
+    part: Part<'_, 'a, M>,
     hints: Hints,
     budget: &mut Budget,
 ) -> Result<Answer<'a, M>, WrongHint> {
-    let plan = Plan::new(model, operations, hints);
-    match search(&plan, budget) {
-        Ok(found) => conclude(&plan, operations, found),
-        Err(Stop::Exhausted(exhausted)) => Ok(Answer::Undecided(exhausted.to_string())),
-        Err(Stop::WrongHint) => Err(WrongHint),
-    }
-}
-
-/// Searches with sets that are just large enough.
-fn search<M: Model>(plan: &Plan<'_, M>, budget: &mut Budget) -> Result<Found, Stop> {
-    const OPEN_MAX: usize = 64 * 128;
-    match plan.open_max() {
-        0..=64 => Search::<M, 1>::new(plan, budget).run(),
-        65..=128 => Search::<M, 2>::new(plan, budget).run(),
-        129..=256 => Search::<M, 4>::new(plan, budget).run(),
-        257..=1024 => Search::<M, 16>::new(plan, budget).run(),
-        1025..=OPEN_MAX => Search::<M, 128>::new(plan, budget).run(),
-        open => Err(Stop::Exhausted(Exhausted::Open { open, open_max: OPEN_MAX })),
+    let focused = match hints {
+        Hints::Ignored => model.clone(),
+        Hints::Trusted => model.focus(part.iter().map(|operation| (&operation.op, operation.ret()))),
+    };
+    match search(part, &focused, hints, budget) {
+        Ok(found) => conclude(model, &focused, part, hints, found),
+        Err(Failure::Exhausted { exhausted, returned }) => {
+            let asked = part.iter().filter(|operation| operation.ret().is_some()).count();
+            let place = format!("the first {returned} of its {asked} returns are explained");
+            Ok(Answer::Undecided(format!("{exhausted}; {place}")))
+        }
+        Err(Failure::WrongHint) => Err(WrongHint),
     }
 }
 
 fn conclude<'a, M: Model>(
-    plan: &Plan<'a, M>,
-    partition: &[&'a OperationOf<M>],
+    model: &'a M,
+    focused: &M,
+    part: Part<'_, 'a, M>,
+    hints: Hints,
     found: Found,
 ) -> Result<Answer<'a, M>, WrongHint> {
     match found {
-        Found::Order(steps) => {
-            let order = witness::complete(plan, &steps).ok_or(WrongHint)?;
-            match witness::replay(plan.model, partition, &order) {
+        Found::Order(order) => {
+            let is_blind = |operation: &OperationOf<M>| {
+                hints == Hints::Trusted && focused.class(&operation.op, operation.ret()) == Class::BlindWrite
+            };
+            let order = witness::complete(part, order, is_blind).ok_or(WrongHint)?;
+            match witness::replay(model, part, &order) {
                 Ok(_) => Ok(Answer::Linearizable(order)),
                 Err(_) => Err(WrongHint),
             }
         }
-        Found::DeadEnd { operation, event, orders, more } => {
-            let dead_ends: Option<Vec<_>> = orders.iter().map(|order| dead_end(plan, order)).collect();
-            let open = |number: &usize| {
-                *number != operation
-                    && (plan.invoked_at[*number] as usize) < event
-                    && plan.returned_at[*number] as usize > event
-                    && plan.model.class(&plan.operations[*number].op, None) != Class::ReadOnly
+        Found::DeadEnd { place, event, orders, more } => {
+            let dead_ends: Option<Vec<_>> = orders.iter().map(|order| dead_end(model, part, order)).collect();
+            let operation = part.get(place as usize);
+            let was_open = |other: &&OperationOf<M>| {
+                other.invoked != operation.invoked
+                    && other.invoked.event < event
+                    && other.returned().is_none_or(|returned| returned.event > event)
+                    && model.class(&other.op, None) != Class::ReadOnly
             };
-            let returned = plan.events[..event].iter().filter(|event| matches!(event, Event::Return(_)));
+            let returned = part.iter().filter_map(|operation| operation.returned());
             Ok(Answer::Violation(Violation {
-                operation: plan.operations[operation],
-                concurrent: (0..plan.operations.len())
-                    .filter(open)
-                    .map(|number| plan.operations[number])
-                    .collect(),
+                operation,
+                concurrent: part.iter().filter(was_open).collect(),
                 dead_ends: dead_ends.ok_or(WrongHint)?,
                 more,
-                prefix: returned.count(),
+                prefix: returned.filter(|returned| returned.event < event).count(),
+                core: Vec::new(),
             }))
         }
     }
 }
 
+/// What was known after event `event`: what had not returned by then has an unknown outcome.
+pub(crate) fn known_after<O: Clone, R: Clone>(
+    operations: impl Iterator<Item = Operation<O, R>>,
+    event: usize,
+) -> Vec<Operation<O, R>> {
+    let mut known: Vec<_> = operations.take_while(|operation| operation.invoked.event <= event).collect();
+    for operation in &mut known {
+        if operation.returned().is_some_and(|returned| returned.event > event) {
+            operation.outcome = Outcome::Unknown;
+        }
+    }
+    known
+}
+
+/// The same violation, told of the first return that makes the partition impossible.
+///
+/// The search knows the answers of what is open, so it may stop at a return that is impossible only because of an answer
+/// that came later. The first impossible return is that one or another of what was open.
+pub(crate) fn sharpen<'a, M: Model>(
+    model: &M,
+    part: Part<'_, 'a, M>,
+    violation: Violation<'a, M>,
+    budget: &mut Budget,
+) -> Violation<'a, M> {
+    let Some(event) = violation.operation.returned().map(|returned| returned.event) else { return violation };
+    let known = |event: usize| known_after(part.iter().cloned(), event);
+    let mut verdict = |event: usize| {
+        let operations = known(event);
+        match decide(model, Part::whole(&operations), budget) {
+            Answer::Linearizable(order) => Some(Ok(order)),
+            Answer::Undecided(_) => None,
+            Answer::Contradiction(_) | Answer::Violation(_) => Some(Err(())),
+        }
+    };
+    let open = part.iter().take_while(|operation| operation.invoked.event < event);
+    let returns = open.filter_map(|operation| operation.returned()).map(|returned| returned.event);
+    let mut candidates: Vec<usize> = returns.filter(|returned| *returned >= event).collect();
+    candidates.sort_unstable();
+    let (mut low, mut high) = (0, candidates.len() - 1);
+    // Most often it is the very one.
+    let mut middle = 0;
+    while low < high {
+        match verdict(candidates[middle]) {
+            Some(Err(())) => high = middle,
+            Some(Ok(_)) => low = middle + 1,
+            None => return violation,
+        }
+        middle = low + (high - low) / 2;
+    }
+    if candidates[high] == event {
+        return violation;
+    }
+    let event = candidates[high];
+    let Some(Ok(order)) = verdict(event - 1) else { return violation };
+    let operations = known(event - 1);
+    let Some(end) = dead_end(model, Part::whole(&operations), &order) else { return violation };
+    let of = |at: Position| part.iter().find(|operation| operation.invoked == at);
+    let made_by = end.made_by.and_then(|operation| of(operation.invoked));
+    let first =
+        |operation: &&OperationOf<M>| operation.returned().is_some_and(|returned| returned.event == event);
+    let Some(operation) = part.iter().find(first) else { return violation };
+    let was_open = |other: &&OperationOf<M>| {
+        other.invoked != operation.invoked
+            && other.invoked.event < event
+            && other.returned().is_none_or(|returned| returned.event > event)
+            && model.class(&other.op, None) != Class::ReadOnly
+    };
+    Violation {
+        operation,
+        concurrent: part.iter().filter(was_open).collect(),
+        dead_ends: vec![DeadEnd { state: end.state, made_by }],
+        more: true,
+        prefix: part.iter().filter_map(|other| other.returned()).filter(|at| at.event < event).count(),
+        core: Vec::new(),
+    }
+}
+
 /// Replays an order: the search's own states may stand for several of the model's.
-fn dead_end<'a, M: Model>(plan: &Plan<'a, M>, order: &[Step]) -> Option<DeadEnd<'a, M>> {
-    let mut state = plan.model.init();
+fn dead_end<'a, M: Model>(model: &M, part: Part<'_, 'a, M>, order: &[u32]) -> Option<DeadEnd<'a, M>> {
+    let mut state = model.init();
     let mut made_by = None;
-    for step in order {
-        let operation = plan.operations[step.operation as usize];
-        let next = plan.model.step(&state, &operation.op, operation.ret())?;
+    for place in order {
+        let operation = part.get(*place as usize);
+        let next = model.step(&state, &operation.op, operation.ret())?;
         if next != state {
             made_by = Some(operation);
         }

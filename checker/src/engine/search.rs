@@ -1,289 +1,309 @@
-//! The search: it walks over the events of a partition and keeps every configuration that may be true.
+//! The search of a partition: the frontier, and if that becomes wide, depth first and the frontier by turns.
 //!
-//! An operation is placed only when it must be, at its return (*just in time*): all orders of open operations that place
-//! the returning one last are tried from every configuration. When no configuration is left, the events so far have no
-//! linearization. The documentation of the crate says why nothing is lost by the reductions.
-//!
-//! Invariants:
-//! - between events no member of `frontier` dominates another;
-//! - in every configuration, every open read that is legal in its state has been placed;
-//! - `open` holds the open operations that are not reads, twins together and the earliest return first.
+//! Which of the two is faster nobody knows beforehand: the frontier sees everything once, and depth first may be lucky. So
+//! each goes on for a number of steps that doubles from turn to turn, the frontier for more of them, and the first answer
+//! counts. The turns are counted
+//! in steps, so the same partition always has the same answer from the same search.
 
-use rustc_hash::FxHashMap as HashMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
+use crate::engine::OperationOf;
+use crate::engine::breadth::{Returned, Stop};
 use crate::engine::budget::{Budget, Exhausted};
-use crate::engine::config::{Antichain, Config};
-use crate::engine::plan::{Event, Plan};
-use crate::engine::slots::Slots;
-use crate::engine::states::{States, WrongHint};
-use crate::engine::trail::{Step, StepId, Trail};
-use crate::model::{Class, Model};
+use crate::engine::depth::{Deep, Script, deep};
+use crate::engine::part::Part;
+use crate::engine::states::{Hints, States, WrongHint};
+use crate::engine::width::Frontier;
+use crate::engine::window::NEVER;
+use crate::model::Model;
 
-/// So many comparisons of configurations cost as much as placing an operation.
-const COMPARISONS_PER_STEP: usize = 8;
+/// The frontier alone has so many steps for each operation, and some for the beginning: what stays narrow needs no other.
+const ALONE_STEPS_PER_OPERATION: u64 = 16;
+const ALONE_STEPS_MIN: u64 = 1 << 10;
 
-/// The states before an impossible return that are told; there may be more.
-const DEAD_ENDS_MAX: usize = 4;
-
-/// Why the search stopped before the end.
-pub(crate) enum Stop {
-    Exhausted(Exhausted),
-    WrongHint,
-}
-
-impl From<Exhausted> for Stop {
-    fn from(exhausted: Exhausted) -> Stop {
-        Stop::Exhausted(exhausted)
-    }
-}
-
-impl From<WrongHint> for Stop {
-    fn from(_: WrongHint) -> Stop {
-        Stop::WrongHint
-    }
-}
+/// A turn of the depth-first search is so many times shorter: where there is no order, it is of no use.
+const DEPTH_SHARE: u64 = 4;
 
 /// What the search found.
 pub(crate) enum Found {
-    /// An order of operations that explains everything. Free operations are not in it.
-    Order(Vec<Step>),
-    /// No order explains the return of `operation`.
+    /// An order of operations, by place, that explains everything. Free operations are not in it.
+    Order(Vec<u32>),
+    /// No order explains the return at `event` of the operation at `place`.
     DeadEnd {
-        operation: usize,
+        place: u32,
         event: usize,
         /// The orders, of different final states, after which it was tried last.
-        orders: Vec<Vec<Step>>,
+        orders: Vec<Vec<u32>>,
         /// Whether there were more.
         more: bool,
     },
 }
 
-pub(crate) struct Search<'s, 'a, M: Model, const WORDS: usize> {
-    plan: &'s Plan<'a, M>,
-    budget: &'s mut Budget,
-    states: States<M>,
-    trail: Trail,
-    frontier: Vec<Config<WORDS>>,
-    /// For each kind, the first of the kinds that have the same effect.
-    twins: Vec<usize>,
-    slot: Vec<u16>,
-    vacant: Vec<usize>,
-    open: Vec<usize>,
-    open_reads: Vec<usize>,
-    /// What [`Search::find_candidates`] found.
-    candidates: Vec<usize>,
-    reads: Slots<WORDS>,
-    blind_writes: Slots<WORDS>,
-    /// The configurations met while one return is handled.
-    visited: Antichain<WORDS>,
-    /// The number of the event that is handled.
-    now: usize,
+/// Why there is no answer.
+pub(crate) enum Failure {
+    /// `returned` operations of the partition had been explained by then.
+    Exhausted {
+        exhausted: Exhausted,
+        returned: usize,
+    },
+    WrongHint,
 }
 
-impl<'s, 'a, M: Model, const WORDS: usize> Search<'s, 'a, M, WORDS> {
-    pub(crate) fn new(plan: &'s Plan<'a, M>, budget: &'s mut Budget) -> Self {
-        let root = Config { state: 0, used: Slots::EMPTY, free: Slots::EMPTY, trail: StepId::ROOT };
-        Search {
-            plan,
-            budget,
-            states: States::new(plan),
-            trail: Trail::new(),
-            frontier: vec![root],
-            twins: (0..plan.class.len()).collect(),
-            slot: vec![u16::MAX; plan.operations.len()],
-            vacant: (0..Slots::<WORDS>::CAPACITY).rev().collect(),
-            open: Vec::new(),
-            open_reads: Vec::new(),
-            candidates: Vec::new(),
-            reads: Slots::EMPTY,
-            blind_writes: Slots::EMPTY,
-            visited: Antichain::default(),
-            now: 0,
+impl From<WrongHint> for Failure {
+    fn from(_: WrongHint) -> Failure {
+        Failure::WrongHint
+    }
+}
+
+/// The frontier over the events of a partition.
+struct Walk<'p, 'a, M: Model> {
+    part: Part<'p, 'a, M>,
+    /// `None` while it is moved.
+    frontier: Option<Frontier<M, &'a OperationOf<M>>>,
+    /// The place of the next invocation.
+    next: usize,
+    /// The returns of what is open: event, place, slot.
+    returns: BinaryHeap<Reverse<(usize, u32, u16)>>,
+    /// The return that is being handled.
+    paused: Option<(usize, u32)>,
+    /// How many operations have returned.
+    returned: usize,
+}
+
+impl<'p, 'a, M: Model> Walk<'p, 'a, M> {
+    fn new(part: Part<'p, 'a, M>, states: States<M, &'a OperationOf<M>>) -> Self {
+        Walk {
+            part,
+            frontier: Some(Frontier::new(states, true)),
+            next: 0,
+            returns: BinaryHeap::new(),
+            paused: None,
+            returned: 0,
         }
     }
 
-    /// Handles all events.
-    pub(crate) fn run(mut self) -> Result<Found, Stop> {
-        self.find_twins()?;
-        for (now, event) in self.plan.events.iter().enumerate() {
-            self.now = now;
-            match *event {
-                Event::Invoke(operation) => self.invoke(operation as usize)?,
-                Event::Return(operation) => {
-                    let operation = operation as usize;
-                    let survivors = self.place(operation)?;
-                    if survivors.is_empty() {
-                        return Ok(self.dead_end(operation));
-                    }
-                    self.retire(operation, survivors)?;
-                    if self.trail.wants_pruning() {
-                        let mut lasts: Vec<&mut StepId> =
-                            self.frontier.iter_mut().map(|config| &mut config.trail).collect();
-                        self.trail.prune(&mut lasts);
-                        self.visited.clear();
-                    }
-                }
-            }
-        }
-        Ok(Found::Order(self.trail.order(self.frontier[0].trail)))
-    }
-
-    /// Equal operations are twins, and so are blind writes that lead to the same state.
-    fn find_twins(&mut self) -> Result<(), Stop> {
-        let mut first = HashMap::default();
-        for kind in 0..self.plan.class.len() {
-            if self.plan.class[kind] == Class::BlindWrite {
-                let state = self.states.step(self.plan, 0, self.plan.example[kind] as usize)?;
-                self.twins[kind] = *first.entry(state).or_insert(kind);
-            }
-        }
-        Ok(())
-    }
-
-    fn twin_of(&self, operation: usize) -> usize {
-        self.twins[self.plan.kind[operation] as usize]
-    }
-
-    fn invoke(&mut self, operation: usize) -> Result<(), Stop> {
-        let slot = self.vacant.pop().expect("the caller chose enough words");
-        self.slot[operation] = slot as u16;
-        let class = self.plan.class_of(operation);
-        if class == Class::ReadOnly {
-            self.reads.insert(slot);
-            self.open_reads.push(operation);
-        } else {
-            let rank = |other: &usize| (self.twin_of(*other), self.plan.returned_at[*other], *other);
-            let place = self.open.partition_point(|other| rank(other) < rank(&operation));
-            self.open.insert(place, operation);
-        }
-        if class == Class::BlindWrite {
-            self.blind_writes.insert(slot);
-        }
-        let mut frontier = std::mem::take(&mut self.frontier);
-        for config in &mut frontier {
-            if class == Class::ReadOnly {
-                self.place_read(config, operation)?;
-            } else if self.plan.is_unknown(operation) {
-                config.free.insert(slot);
-            }
-        }
-        self.frontier = frontier;
-        Ok(self.budget.spend(self.frontier.len() as u64, self.bytes(0))?)
-    }
-
-    /// Places a read that is legal now: it leaves the state as it is, so any order that has it later also has it here.
-    fn place_read(&mut self, config: &mut Config<WORDS>, read: usize) -> Result<(), Stop> {
-        let slot = usize::from(self.slot[read]);
-        if !config.used.contains(slot) && self.states.step(self.plan, config.state, read)?.is_some() {
-            config.used.insert(slot);
-            config.trail = self.trail.push(config.trail, read, self.now);
-        }
-        Ok(())
-    }
-
-    /// All configurations in which `operation` has a place, or needs none, without placing more than that takes.
-    fn place(&mut self, operation: usize) -> Result<Vec<Config<WORDS>>, Stop> {
-        let slot = usize::from(self.slot[operation]);
-        let mut survivors = Vec::new();
-        self.visited.clear();
-        let mut wave = std::mem::take(&mut self.frontier);
-        survivors.extend(wave.iter().filter(|config| has_place(config, slot)));
-        wave.retain(|config| !config.used.contains(slot));
-        while !wave.is_empty() {
-            let mut next_wave = Vec::new();
-            for config in wave {
-                let (new, compared) = self.visited.insert(config, &self.reads);
-                let waiting = survivors.len() + next_wave.len();
-                self.budget.spend((1 + compared / COMPARISONS_PER_STEP) as u64, self.bytes(waiting))?;
-                if !new {
+    /// Goes on. `None`: it is another search's turn.
+    fn run(&mut self, budget: &mut Budget) -> Result<Option<Found>, Stop> {
+        loop {
+            let frontier = self.frontier.as_mut().ok_or(Stop::Full)?;
+            let first_return = self.returns.peek().map(|Reverse((event, ..))| *event);
+            let next = (self.next < self.part.len()).then(|| self.part.get(self.next));
+            let (handled, (event, place)) = match (self.paused.take(), next, first_return) {
+                (Some(paused), ..) => (frontier.resume(budget)?, paused),
+                (None, Some(operation), returned)
+                    if returned.is_none_or(|returned| operation.invoked.event < returned) =>
+                {
+                    self.invoke(operation, budget)?;
                     continue;
                 }
-                self.find_candidates(&config);
-                for number in 0..self.candidates.len() {
-                    let Some(next) = self.advance(&config, self.candidates[number])? else { continue };
-                    if has_place(&next, slot) {
-                        survivors.push(next);
-                    }
-                    if !next.used.contains(slot) {
-                        next_wave.push(next);
-                    }
+                (None, _, Some(_)) => {
+                    let Some(Reverse((event, place, slot))) = self.returns.pop() else { continue };
+                    (frontier.finish(slot, budget)?, (event, place))
+                }
+                (None, _, None) => {
+                    return Ok(self.frontier.take().map(|frontier| Found::Order(frontier.into_order())));
+                }
+            };
+            match handled {
+                Returned::Explained => self.returned += 1,
+                Returned::Paused => {
+                    self.paused = Some((event, place));
+                    return Ok(None);
+                }
+                Returned::DeadEnd => {
+                    let (ends, more) = frontier.dead_ends();
+                    let orders = ends.iter().map(|(_, last)| frontier.trail().order(*last)).collect();
+                    return Ok(Some(Found::DeadEnd { place, event, orders, more }));
                 }
             }
-            wave = next_wave;
+            if budget.is_others_turn() {
+                return Ok(None);
+            }
         }
-        Ok(survivors)
     }
 
-    /// The open operations that are worth trying next: of twins, the one that returns first. In an order that has them the
-    /// other way round, they may change places. If the first of them needs no place and has none, so may
-    /// the second: both have unknown outcomes, or they are blind writes and placing the first frees the second.
-    fn find_candidates(&mut self, config: &Config<WORDS>) {
-        let mut candidates = std::mem::take(&mut self.candidates);
-        candidates.clear();
-        let unplaced = |operation: &&usize| !config.used.contains(usize::from(self.slot[**operation]));
-        candidates.extend(self.open.iter().filter(unplaced));
-        candidates.dedup_by_key(|operation| self.twin_of(*operation));
-        self.candidates = candidates;
-    }
-
-    /// Places `operation` next, and then every read that has become legal.
-    fn advance(&mut self, config: &Config<WORDS>, operation: usize) -> Result<Option<Config<WORDS>>, Stop> {
-        let Some(state) = self.states.step(self.plan, config.state, operation)? else { return Ok(None) };
-        let slot = usize::from(self.slot[operation]);
-        let mut next = Config { state, trail: self.trail.push(config.trail, operation, self.now), ..*config };
-        next.used.insert(slot);
-        next.free.remove(slot);
-        if self.blind_writes.contains(slot) {
-            // Every other open blind write may have come just before this one, which hides it.
-            next.free = next.free.union(&self.blind_writes.minus(&next.used));
+    fn invoke(&mut self, operation: &'a OperationOf<M>, budget: &mut Budget) -> Result<(), Stop> {
+        let place = self.next as u32;
+        self.next += 1;
+        let returned = operation.returned().map_or(NEVER, |returned| returned.event);
+        let frontier = self.frontier.take().ok_or(Stop::Full)?;
+        let (frontier, slot) = frontier.invoke(place, &operation, returned, budget)?;
+        self.frontier = Some(frontier);
+        if let Some(slot) = slot.filter(|_| returned != NEVER) {
+            self.returns.push(Reverse((returned, place, slot)));
         }
-        for read in 0..self.open_reads.len() {
-            self.place_read(&mut next, self.open_reads[read])?;
-        }
-        Ok(Some(next))
-    }
-
-    /// `operation` has returned: forgets it, and keeps what is not dominated.
-    fn retire(&mut self, operation: usize, mut survivors: Vec<Config<WORDS>>) -> Result<(), Stop> {
-        let slot = usize::from(self.slot[operation]);
-        self.open.retain(|other| *other != operation);
-        self.open_reads.retain(|other| *other != operation);
-        self.reads.remove(slot);
-        self.blind_writes.remove(slot);
-        self.vacant.push(slot);
-        self.visited.clear();
-        for config in &mut survivors {
-            config.used.remove(slot);
-            config.free.remove(slot);
-            let (_, compared) = self.visited.insert(*config, &self.reads);
-            let bytes = self.bytes(0);
-            self.budget.spend((compared / COMPARISONS_PER_STEP) as u64, bytes)?;
-        }
-        survivors.retain(|config| self.visited.contains(config));
-        self.frontier = survivors;
         Ok(())
     }
 
-    fn dead_end(&self, operation: usize) -> Found {
-        let mut ends = self.visited.members();
-        ends.sort_unstable_by_key(|config| config.trail);
-        let mut states = Vec::new();
-        ends.retain(|config| {
-            let new = !states.contains(&config.state);
-            states.push(config.state);
-            new
-        });
-        let more = ends.len() > DEAD_ENDS_MAX;
-        let orders = ends.iter().take(DEAD_ENDS_MAX).map(|config| self.trail.order(config.trail)).collect();
-        Found::DeadEnd { operation, event: self.now, orders, more }
-    }
-
-    fn bytes(&self, waiting: usize) -> usize {
-        let configs = self.frontier.len() + self.visited.len() + waiting;
-        self.states.bytes() + self.trail.bytes() + configs * size_of::<Config<WORDS>>()
+    fn bytes(&self) -> usize {
+        self.frontier.as_ref().map_or(0, Frontier::bytes)
     }
 }
 
-fn has_place<const WORDS: usize>(config: &Config<WORDS>, slot: usize) -> bool {
-    config.used.contains(slot) || config.free.contains(slot)
+/// Searches a partition.
+pub(crate) fn search<'a, M: Model + 'a>(
+    part: Part<'_, 'a, M>,
+    focused: &M,
+    hints: Hints,
+    budget: &mut Budget,
+) -> Result<Found, Failure> {
+    let mut walk = Some(Walk::new(part, States::new(focused.clone(), hints)));
+    let mut deep_search: Option<Box<dyn Deep + 'a>> = None;
+    let mut deep_is_over = false;
+    let mut returned = 0;
+    let mut turn = ALONE_STEPS_MIN + ALONE_STEPS_PER_OPERATION * part.len() as u64;
+    let answer = loop {
+        let turn_of = |budget: &mut Budget, steps: u64, waiting_bytes: usize| {
+            budget.pause_at = budget.steps.saturating_add(steps);
+            budget.waiting_bytes = waiting_bytes;
+        };
+        if let Some(frontier) = &mut walk {
+            turn_of(budget, turn, deep_search.as_ref().map_or(0, |deep| deep.bytes()));
+            let result = frontier.run(budget);
+            returned = frontier.returned;
+            match result {
+                Ok(Some(found)) => break Ok(found),
+                Ok(None) => {}
+                // Who runs out of memory leaves it to the other.
+                Err(Stop::Exhausted(Exhausted::Memory(_))) if !deep_is_over => walk = None,
+                Err(stop) => break Err(stop),
+            }
+        }
+        if deep_search.is_none() && !deep_is_over {
+            let mut states = States::new(focused.clone(), hints);
+            match Script::new(part, &mut states) {
+                Ok(script) => deep_search = Some(deep(script, states)),
+                Err(stop) => break Err(stop),
+            }
+        }
+        if let Some(deep) = &mut deep_search {
+            turn_of(budget, turn / DEPTH_SHARE, walk.as_ref().map_or(0, Walk::bytes));
+            match deep.run(budget) {
+                Ok(Some(found)) => break Ok(found),
+                Ok(None) => {}
+                Err(Stop::Exhausted(Exhausted::Memory(_))) if walk.is_some() => {
+                    (deep_search, deep_is_over) = (None, true);
+                }
+                Err(stop) => break Err(stop),
+            }
+        }
+        turn = turn.saturating_mul(2);
+    };
+    (budget.pause_at, budget.waiting_bytes) = (u64::MAX, 0);
+    answer.map_err(|stop| match stop {
+        Stop::Exhausted(exhausted) => Failure::Exhausted { exhausted, returned },
+        Stop::WrongHint => Failure::WrongHint,
+        Stop::Full => unreachable!("sets grow when they are full"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::{Rng, Shape, generate};
+    use crate::history::Outcome;
+    use crate::models::register::{Register, RegisterRet};
+    use crate::read::AnyHistory;
+
+    const HISTORIES: u64 = 600;
+
+    /// Registers with few values, so that the fast paths would have nothing to say; some of them not linearizable.
+    fn sample(seed: u64) -> Vec<OperationOf<Register>> {
+        let mut rng = Rng(seed);
+        let shape = Shape {
+            operations: 5 + rng.below(60) as usize,
+            clients: 1 + rng.below(6),
+            keys: 0,
+            values: 1 + rng.below(4),
+            cas: [0, 25][rng.below(2) as usize],
+            unknown_permille: [0, 150][rng.below(2) as usize],
+            ..Shape::default()
+        };
+        let AnyHistory::Register(_, history) = generate(&shape, seed) else { unreachable!("keys: 0") };
+        let mut operations = history.operations;
+        for _ in 0..rng.below(12) {
+            let (one, other) = (rng.below(shape.operations as u64), rng.below(shape.operations as u64));
+            let read = operations[other as usize].ret().cloned();
+            if let (
+                Some(read @ RegisterRet::Value(_)),
+                Outcome::Ok { ret: ret @ RegisterRet::Value(_), .. },
+            ) = (read, &mut operations[one as usize].outcome)
+            {
+                *ret = read;
+            }
+        }
+        operations
+    }
+
+    /// What is found, in a form that can be compared: the order is any.
+    fn told(found: &Found) -> Option<(u32, usize)> {
+        match found {
+            Found::Order(_) => None,
+            Found::DeadEnd { place, event, .. } => Some((*place, *event)),
+        }
+    }
+
+    fn endless() -> Budget {
+        Budget::new(u64::MAX, usize::MAX, None)
+    }
+
+    #[test]
+    fn both_searches_find_the_same() {
+        let (mut illegal, mut states_told) = (0, 0);
+        for seed in 0..HISTORIES {
+            let operations = sample(seed);
+            let model = Register::with_cas();
+            let part = Part::<Register>::whole(&operations);
+            let mut states = States::new(model, Hints::Trusted);
+            let script = Script::new(part, &mut states).ok().unwrap();
+            let found = deep(script, states).run(&mut endless()).ok().flatten().unwrap();
+            let wide = Walk::new(part, States::new(model, Hints::Trusted)).run(&mut endless());
+            let wide = wide.ok().flatten().unwrap();
+            assert_eq!(told(&found), told(&wide), "seed {seed}: {operations:#?}");
+            match (found, wide) {
+                (Found::Order(order), _) => {
+                    let blind = |operation: &OperationOf<Register>| {
+                        model.class(&operation.op, operation.ret()) == crate::model::Class::BlindWrite
+                    };
+                    let order = crate::engine::witness::complete(part, order, blind).unwrap();
+                    assert!(crate::engine::witness::replay(&model, part, &order).is_ok(), "seed {seed}");
+                }
+                (Found::DeadEnd { orders, .. }, Found::DeadEnd { orders: wide, .. }) => {
+                    illegal += 1;
+                    states_told += usize::from(orders.len() == wide.len());
+                }
+                _ => unreachable!("they are equal"),
+            }
+        }
+        assert!(illegal > 60 && illegal < HISTORIES - 60, "{illegal}");
+        assert!(states_told * 10 > illegal as usize * 9, "{states_told} of {illegal}");
+    }
+
+    /// With turns of one step each, the answer is the same as without turns.
+    #[test]
+    fn a_search_can_be_interrupted_anywhere() {
+        for seed in 0..HISTORIES / 4 {
+            let operations = sample(seed);
+            let part = Part::<Register>::whole(&operations);
+            let model = Register::with_cas();
+            let mut walk = Walk::new(part, States::new(model, Hints::Trusted));
+            let mut states = States::new(model, Hints::Trusted);
+            let mut depth = deep(Script::new(part, &mut states).ok().unwrap(), states);
+            let (mut one, mut other) = (endless(), endless());
+            let (mut wide, mut deep, mut turns) = (None, None, 0);
+            while wide.is_none() || deep.is_none() {
+                (one.pause_at, other.pause_at) = (one.steps + 1, other.steps + 1);
+                wide = wide.or_else(|| walk.run(&mut one).ok().unwrap());
+                deep = deep.or_else(|| depth.run(&mut other).ok().unwrap());
+                turns += 1;
+            }
+            assert!(turns > 3, "seed {seed}");
+            let whole = Walk::new(part, States::new(model, Hints::Trusted)).run(&mut endless());
+            let whole = whole.ok().flatten().unwrap();
+            for found in [wide.unwrap(), deep.unwrap()] {
+                assert_eq!(told(&found), told(&whole), "seed {seed}");
+            }
+        }
+    }
 }

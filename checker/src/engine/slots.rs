@@ -11,6 +11,11 @@ impl<const WORDS: usize> Slots<WORDS> {
 
     pub(crate) const EMPTY: Self = Slots([0; WORDS]);
 
+    /// The same slots in a set with room for more.
+    pub(crate) fn widen<const MORE: usize>(&self) -> Slots<MORE> {
+        Slots(std::array::from_fn(|word| self.0.get(word).copied().unwrap_or(0)))
+    }
+
     pub(crate) fn contains(&self, slot: usize) -> bool {
         self.0[slot / 64] >> (slot % 64) & 1 == 1
     }
@@ -43,6 +48,18 @@ impl<const WORDS: usize> Slots<WORDS> {
         Slots(std::array::from_fn(|word| self.0[word] & other.0[word]))
     }
 
+    /// The slots, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.0.iter().enumerate().flat_map(|(word, bits)| {
+            let mut bits = *bits;
+            std::iter::from_fn(move || {
+                let lowest = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+                bits &= bits - 1;
+                Some(word * 64 + lowest)
+            })
+        })
+    }
+
     pub(crate) fn is_subset(&self, other: &Self) -> bool {
         self.minus(other) == Self::EMPTY
     }
@@ -62,6 +79,7 @@ mod tests {
         assert!(!slots.contains(0) && slots.contains(64));
         let mut more = slots;
         more.insert(127);
+        assert_eq!(more.iter().collect::<Vec<_>>(), [64, 127]);
         assert!(slots.is_subset(&more) && !more.is_subset(&slots));
         assert_eq!(more.minus(&slots).union(&slots), more);
         assert_eq!(more.difference(&slots), more.minus(&slots));

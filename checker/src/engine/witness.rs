@@ -4,9 +4,8 @@
 //! none before another that had returned when it was invoked, and every answer explained by the model.
 
 use crate::engine::OperationOf;
-use crate::engine::plan::Plan;
-use crate::engine::trail::Step;
-use crate::model::{Class, Model};
+use crate::engine::part::Part;
+use crate::model::Model;
 
 /// Why an order proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,55 +18,73 @@ pub(crate) enum Flaw {
     Illegal,
 }
 
-/// The order of the search with the free operations that returned: blind writes, each put before another blind write that
-/// was placed while it was open. Operations by place in the partition.
-pub(crate) fn complete<M: Model>(plan: &Plan<'_, M>, steps: &[Step]) -> Option<Vec<u32>> {
-    let mut placed = vec![false; plan.operations.len()];
-    steps.iter().for_each(|step| placed[step.operation as usize] = true);
-    // For each step, what goes right before it.
-    let mut hidden: Vec<Vec<usize>> = vec![Vec::new(); steps.len()];
-    for number in (0..plan.operations.len()).filter(|number| !placed[*number] && !plan.is_unknown(*number)) {
-        let first = steps.partition_point(|step| step.event <= plan.invoked_at[number]);
-        let window = steps[first..].iter().take_while(|step| step.event <= plan.returned_at[number]);
-        let cover = window
-            .map(|step| plan.class_of(step.operation as usize))
-            .position(|class| class == Class::BlindWrite);
-        hidden[first + cover?].push(number);
+/// The order of the search with the free operations that returned: blind writes, each right before another blind write.
+/// Operations by place in the partition.
+///
+/// Which one hides it? The search placed that one while the free operation was open, so all from there on returned after
+/// the invocation of the free one. The first blind write of which this is true stands no later, so that all before it were
+/// invoked before the free one returned. Free operations that precede each other find theirs in that order, because what
+/// returned after a later invocation also did after an earlier one; at the same place they are in the order of invocation.
+pub(crate) fn complete<M: Model>(
+    part: Part<'_, '_, M>,
+    order: Vec<u32>,
+    is_blind: impl Fn(&OperationOf<M>) -> bool,
+) -> Option<Vec<u32>> {
+    let mut placed = vec![false; part.len()];
+    order.iter().for_each(|place| placed[*place as usize] = true);
+    let is_hidden = |place: &u32| !placed[*place as usize] && part.get(*place as usize).ret().is_some();
+    let hidden: Vec<u32> = (0..part.len() as u32).filter(is_hidden).collect();
+    drop(placed);
+    if hidden.is_empty() {
+        return Some(order);
     }
-    let order = steps.iter().zip(hidden).flat_map(|(step, mut before)| {
-        before.push(step.operation as usize);
-        before
-    });
-    Some(order.map(|number| plan.place[number]).collect())
+    // The first return from each place of the order on.
+    let mut returned = vec![u32::MAX; order.len()];
+    let mut first = u32::MAX;
+    for (at, place) in order.iter().enumerate().rev() {
+        let event = part.get(*place as usize).returned().map(|returned| returned.event);
+        first = first.min(event.map_or(u32::MAX, |event| u32::try_from(event).unwrap_or(u32::MAX)));
+        returned[at] = first;
+    }
+    let mut full = Vec::with_capacity(order.len() + hidden.len());
+    let mut waiting = hidden.into_iter().peekable();
+    for (place, first_return) in order.into_iter().zip(returned) {
+        let operation = part.get(place as usize);
+        if is_blind(operation) {
+            let fits = |hidden: &u32| part.get(*hidden as usize).invoked.event < first_return as usize;
+            while let Some(hidden) = waiting.next_if(fits) {
+                full.push(hidden);
+            }
+        }
+        full.push(place);
+    }
+    waiting.next().is_none().then_some(full)
 }
 
-/// Checks an order of `operations`, given by place, from scratch, and returns the state after it.
-pub(crate) fn replay<M: Model>(
-    model: &M,
-    operations: &[&OperationOf<M>],
-    order: &[u32],
-) -> Result<M::State, Flaw> {
-    replay_until(model, operations, order, usize::MAX)
+/// Checks an order of the partition's operations, given by place, from scratch, and returns the state after it.
+pub(crate) fn replay<M: Model>(model: &M, part: Part<'_, '_, M>, order: &[u32]) -> Result<M::State, Flaw> {
+    replay_until(model, part, order, usize::MAX)
 }
 
 /// The same for what was known when event `limit` was about to happen.
 pub(crate) fn replay_until<M: Model>(
     model: &M,
-    operations: &[&OperationOf<M>],
+    part: Part<'_, '_, M>,
     order: &[u32],
     limit: usize,
 ) -> Result<M::State, Flaw> {
     let returned = |operation: &OperationOf<M>| {
         operation.returned().map(|returned| returned.event).filter(|event| *event < limit)
     };
-    let mut missing = vec![true; operations.len()];
+    let mut missing = vec![true; part.len()];
     let mut state = model.init();
     let mut invoked_last = 0;
     for place in order {
-        let operation = operations.get(*place as usize).ok_or(Flaw::Incomplete)?;
-        if !std::mem::take(&mut missing[*place as usize]) {
+        let missing = missing.get_mut(*place as usize).ok_or(Flaw::Incomplete)?;
+        if !std::mem::take(missing) {
             return Err(Flaw::Incomplete);
         }
+        let operation = part.get(*place as usize);
         let returned = returned(operation);
         if returned.is_some_and(|returned| returned < invoked_last) {
             return Err(Flaw::RealTime);
@@ -76,8 +93,8 @@ pub(crate) fn replay_until<M: Model>(
         let ret = operation.ret().filter(|_| returned.is_some());
         state = model.step(&state, &operation.op, ret).ok_or(Flaw::Illegal)?;
     }
-    let lost = |(missing, operation): (&bool, &&OperationOf<M>)| *missing && returned(operation).is_some();
-    if missing.iter().zip(operations).any(lost) { Err(Flaw::Incomplete) } else { Ok(state) }
+    let lost = |(missing, operation): (&bool, &OperationOf<M>)| *missing && returned(operation).is_some();
+    if missing.iter().zip(part.iter()).any(lost) { Err(Flaw::Incomplete) } else { Ok(state) }
 }
 
 #[cfg(test)]
@@ -100,8 +117,10 @@ mod tests {
     #[test]
     fn only_a_true_order_is_accepted() {
         let history = history();
-        let all: Vec<_> = history.operations.iter().collect();
-        let verdict = |order: &[u32]| replay(&Register::plain(), &all, order);
+        let verdict = |order: &[u32]| {
+            let part = Part::<Register>::whole(&history.operations);
+            replay(&Register::plain(), part, order)
+        };
         assert_eq!(verdict(&[0, 2]), Ok(Some("1".into())));
         assert_eq!(verdict(&[0, 2, 1]), Ok(Some("2".into())));
         assert_eq!(verdict(&[0, 1, 2]), Err(Flaw::Illegal));

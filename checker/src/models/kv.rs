@@ -258,13 +258,13 @@ impl Model for Kv {
         Some(content(self.initial.as_ref()))
     }
 
-    fn focus(&self, operations: &[(&KvOp, Option<&KvRet>)]) -> Kv {
-        let observed_by = |(op, ret): &(&KvOp, Option<&KvRet>)| match (op, ret) {
+    fn focus<'a>(&self, operations: impl Iterator<Item = (&'a KvOp, Option<&'a KvRet>)>) -> Kv {
+        let observed_by = |(op, ret): (&KvOp, Option<&KvRet>)| match (op, ret) {
             (KvOp::Get { .. }, Some(KvRet::Value(value))) => value.clone(),
             (KvOp::Cas { expected, .. }, _) => expected.clone(),
             _ => None,
         };
-        let mut observed: Vec<Value> = operations.iter().filter_map(observed_by).collect();
+        let mut observed: Vec<Value> = operations.filter_map(observed_by).collect();
         observed.sort_unstable();
         observed.dedup();
         Kv { initial: self.initial.clone(), observed: Some(observed.into()) }

@@ -1,6 +1,7 @@
 //! The models that come with the checker.
 
 pub mod bank;
+pub mod controller;
 pub mod counter;
 pub mod kv;
 pub mod list;
@@ -24,6 +25,12 @@ pub enum ModelKind {
     Register,
     /// Registers: read, write, cas.
     CasRegister,
+    /// A counter: add, read.
+    Counter,
+    /// Lists: append, read.
+    ListAppend,
+    /// A shard controller: join, leave, move, query.
+    Ctrler,
 }
 
 impl ModelKind {
@@ -33,6 +40,9 @@ impl ModelKind {
             ModelKind::Kv => "kv",
             ModelKind::Register => "register",
             ModelKind::CasRegister => "cas-register",
+            ModelKind::Counter => "counter",
+            ModelKind::ListAppend => "list-append",
+            ModelKind::Ctrler => "ctrler",
         }
     }
 }

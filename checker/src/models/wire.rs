@@ -1,12 +1,19 @@
 //! The requests and answers of the models as events of the JSON Lines format.
 
+use crate::models::controller::{Controller, ControllerOp, ControllerRet};
+use crate::models::counter::{Counter, CounterOp};
 use crate::models::kv::{Kv, KvOp, KvRet};
+use crate::models::list::{ListAppend, ListOp};
 use crate::models::register::{Register, RegisterOp, RegisterRet};
 use crate::read::event::{Event, FieldError, Wire};
+use crate::value::Value;
 
 const KV_REQUESTS: &str = "get, put, append, delete, cas";
 const REGISTER_REQUESTS: &str = "read, write";
 const CAS_REGISTER_REQUESTS: &str = "read, write, cas";
+const COUNTER_REQUESTS: &str = "add, read";
+const LIST_REQUESTS: &str = "append, read";
+const CONTROLLER_REQUESTS: &str = "join, leave, move, query";
 
 impl Wire for Kv {
     fn decode_op(&self, event: &Event) -> Result<KvOp, FieldError> {
@@ -154,5 +161,160 @@ impl Wire for Register {
             RegisterRet::Value(value) => event.value = Some(value.clone()),
             RegisterRet::Swapped(swapped) => event.swapped = Some(*swapped),
         }
+    }
+}
+
+impl Wire for Counter {
+    fn decode_op(&self, event: &Event) -> Result<CounterOp, FieldError> {
+        without_key(event)?;
+        match event.request()? {
+            "add" => {
+                event.allow(&["amount"])?;
+                event.given("amount", &event.amount).map(CounterOp::Add)
+            }
+            "read" => event.allow(&[]).map(|()| CounterOp::Read),
+            _ => Err(event.unknown_request(COUNTER_REQUESTS)),
+        }
+    }
+
+    fn decode_ret(&self, op: &CounterOp, event: &Event) -> Result<Option<i64>, FieldError> {
+        match op {
+            CounterOp::Add(_) => event.allow(&[]).map(|()| None),
+            CounterOp::Read => {
+                event.allow(&["sum"])?;
+                event.given("sum", &event.sum).map(Some)
+            }
+        }
+    }
+
+    fn encode_op(&self, op: &CounterOp, event: &mut Event) {
+        let request = match op {
+            CounterOp::Add(amount) => {
+                event.amount = Some(*amount);
+                "add"
+            }
+            CounterOp::Read => "read",
+        };
+        event.f = Some(request.to_owned());
+    }
+
+    fn encode_ret(&self, ret: &Option<i64>, event: &mut Event) {
+        event.sum = *ret;
+    }
+}
+
+impl Wire for ListAppend {
+    fn decode_op(&self, event: &Event) -> Result<ListOp, FieldError> {
+        match event.request()? {
+            "append" => {
+                event.allow(&["value"])?;
+                Ok(ListOp::Append { key: event.key()?, element: event.value()? })
+            }
+            "read" => {
+                event.allow(&[])?;
+                Ok(ListOp::Read { key: event.key()? })
+            }
+            _ => Err(event.unknown_request(LIST_REQUESTS)),
+        }
+    }
+
+    fn decode_ret(&self, op: &ListOp, event: &Event) -> Result<Option<Vec<Value>>, FieldError> {
+        match op {
+            ListOp::Append { element, .. } => {
+                event.allow(&["value"])?;
+                event.echoes("value", &event.value, Some(element))?;
+                Ok(None)
+            }
+            ListOp::Read { .. } => {
+                event.allow(&["list"])?;
+                event.given("list", &event.list).map(Some)
+            }
+        }
+    }
+
+    fn encode_op(&self, op: &ListOp, event: &mut Event) {
+        let (request, key) = match op {
+            ListOp::Append { key, element } => {
+                event.value = Some(Some(element.clone()));
+                ("append", key)
+            }
+            ListOp::Read { key } => ("read", key),
+        };
+        (event.f, event.key) = (Some(request.to_owned()), Some(key.clone()));
+    }
+
+    fn encode_ret(&self, ret: &Option<Vec<Value>>, event: &mut Event) {
+        event.list.clone_from(ret);
+    }
+}
+
+impl Wire for Controller {
+    fn decode_op(&self, event: &Event) -> Result<ControllerOp, FieldError> {
+        without_key(event)?;
+        let request = event.request()?;
+        match request {
+            "join" | "leave" => {
+                event.allow(&["groups"])?;
+                let groups = event.given("groups", &event.groups)?;
+                Ok(if request == "join" { ControllerOp::Join(groups) } else { ControllerOp::Leave(groups) })
+            }
+            "move" => {
+                event.allow(&["shard", "group"])?;
+                let shard = event.given("shard", &event.shard)?;
+                Ok(ControllerOp::Move { shard, group: event.given("group", &event.group)? })
+            }
+            "query" => {
+                event.allow(&["number"])?;
+                Ok(ControllerOp::Query(event.number))
+            }
+            _ => Err(event.unknown_request(CONTROLLER_REQUESTS)),
+        }
+    }
+
+    fn decode_ret(&self, op: &ControllerOp, event: &Event) -> Result<ControllerRet, FieldError> {
+        if let ControllerOp::Query(_) = op {
+            event.allow(&["config"])?;
+            return event.given("config", &event.config).map(ControllerRet::Config);
+        }
+        event.allow(&["refused"])?;
+        Ok(if event.refused == Some(true) { ControllerRet::Refused } else { ControllerRet::Done })
+    }
+
+    fn encode_op(&self, op: &ControllerOp, event: &mut Event) {
+        let request = match op {
+            ControllerOp::Join(groups) => {
+                event.groups = Some(groups.clone());
+                "join"
+            }
+            ControllerOp::Leave(groups) => {
+                event.groups = Some(groups.clone());
+                "leave"
+            }
+            ControllerOp::Move { shard, group } => {
+                (event.shard, event.group) = (Some(*shard), Some(*group));
+                "move"
+            }
+            ControllerOp::Query(number) => {
+                event.number = *number;
+                "query"
+            }
+        };
+        event.f = Some(request.to_owned());
+    }
+
+    fn encode_ret(&self, ret: &ControllerRet, event: &mut Event) {
+        match ret {
+            ControllerRet::Done => {}
+            ControllerRet::Refused => event.refused = Some(true),
+            ControllerRet::Config(config) => event.config = Some(config.clone()),
+        }
+    }
+}
+
+/// There is one object, so nothing has a key.
+fn without_key(event: &Event) -> Result<(), FieldError> {
+    match event.key {
+        Some(_) => Err(FieldError::new("key", "there is one object, without a key")),
+        None => Ok(()),
     }
 }

@@ -1,8 +1,11 @@
 //! The fields of an event in the JSON Lines format, and how a model's requests and answers are made of them.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::Model;
+use crate::models::controller::{Configuration, GroupId};
 use crate::value::Value;
 
 /// What an event says about its process's operation.
@@ -46,6 +49,33 @@ pub struct Event {
     /// Whether a delete found something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<bool>,
+    /// What is added to a counter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<i64>,
+    /// What a counter has come to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<i64>,
+    /// What a list has come to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<Vec<Value>>,
+    /// The groups that join or leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<BTreeSet<GroupId>>,
+    /// The shard that is moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<usize>,
+    /// The group that it is moved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupId>,
+    /// The number of the configuration that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+    /// The configuration that is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Configuration>,
+    /// Whether a change was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<bool>,
     /// The log index at which it took effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
@@ -104,6 +134,15 @@ impl Event {
             expected: None,
             swapped: None,
             deleted: None,
+            amount: None,
+            sum: None,
+            list: None,
+            groups: None,
+            shard: None,
+            group: None,
+            number: None,
+            config: None,
+            refused: None,
             index: None,
             time: None,
             error: None,
@@ -149,6 +188,11 @@ impl Event {
         self.swapped.ok_or_else(|| FieldError::new("swapped", message))
     }
 
+    /// A field that must be given.
+    pub fn given<T: Clone>(&self, field: &'static str, value: &Option<T>) -> Result<T, FieldError> {
+        value.clone().ok_or_else(|| FieldError::new(field, format!("{} needs {field:?} here", self.name())))
+    }
+
     /// Refuses all data fields but those in `allowed`.
     pub fn allow(&self, allowed: &[&str]) -> Result<(), FieldError> {
         let fields = [
@@ -156,6 +200,15 @@ impl Event {
             ("expected", self.expected.is_some()),
             ("swapped", self.swapped.is_some()),
             ("deleted", self.deleted.is_some()),
+            ("amount", self.amount.is_some()),
+            ("sum", self.sum.is_some()),
+            ("list", self.list.is_some()),
+            ("groups", self.groups.is_some()),
+            ("shard", self.shard.is_some()),
+            ("group", self.group.is_some()),
+            ("number", self.number.is_some()),
+            ("config", self.config.is_some()),
+            ("refused", self.refused.is_some()),
         ];
         match fields.into_iter().find(|(field, given)| *given && !allowed.contains(field)) {
             Some((field, _)) => Err(FieldError::new(field, format!("{} has no {field:?} here", self.name()))),

@@ -49,18 +49,22 @@ pub(crate) fn read<R: BufRead>(
     })?;
     let of_store = |entry: &Entry| matches!(entry, Entry::Event(told) if STORE_REQUESTS.contains(&told.request.as_str()));
     let told = if entries.iter().any(of_store) { ModelKind::Kv } else { ModelKind::CasRegister };
-    Ok(match asked.unwrap_or(told) {
+    match asked.unwrap_or(told) {
         ModelKind::Kv => {
             let model = Kv::new();
             let history = build(&model, entries, checks, Names::Store)?;
-            AnyHistory::Kv(model, history)
+            Ok(AnyHistory::Kv(model, history))
         }
-        kind => {
+        kind @ (ModelKind::Register | ModelKind::CasRegister) => {
             let model = if kind == ModelKind::Register { Register::plain() } else { Register::with_cas() };
             let history = build(&model, entries, checks, Names::Register)?;
-            AnyHistory::Register(model, history)
+            Ok(AnyHistory::Register(model, history))
         }
-    })
+        other => {
+            let message = format!("this format is of registers or a store, not of model {}", other.name());
+            Err(Malformed::new(1, 1, message))
+        }
+    }
 }
 
 /// The forms of the file, or of the one vector or list that it consists of.

@@ -6,9 +6,13 @@ use std::io::{self, BufRead, Write};
 use serde::Deserialize;
 
 use crate::history::{History, HistoryBuilder, Misfit};
+use crate::model::Model;
 use crate::models::ModelKind;
+use crate::models::controller::SHARDS_DEFAULT;
+use crate::online::{Online, OnlineOptions};
 use crate::read::event::{Event, EventType, FieldError, Wire};
 use crate::read::lines::{Line, Lines, Malformed};
+use crate::report::Report;
 
 /// The name of the format in a header.
 pub const FORMAT_NAME: &str = "eraft-history";
@@ -23,6 +27,17 @@ struct Header {
     version: u64,
     #[serde(default)]
     model: Option<ModelKind>,
+    /// Of a shard controller.
+    #[serde(default)]
+    shards: Option<usize>,
+}
+
+/// What a file is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subject {
+    pub(crate) model: ModelKind,
+    /// The shards of a controller.
+    pub(crate) shards: usize,
 }
 
 /// Enough of a line to know what it is.
@@ -51,16 +66,17 @@ fn parse<T: for<'de> Deserialize<'de>>(line: &Line) -> Result<T, Malformed> {
 pub(crate) fn read_header<R: BufRead>(
     lines: &mut Lines<R>,
     asked: Option<ModelKind>,
-) -> Result<ModelKind, Malformed> {
+) -> Result<Subject, Malformed> {
+    let subject = |model| Subject { model, shards: SHARDS_DEFAULT };
     let first = lines.peek()?.cloned();
     let Some(first) = first else {
-        return asked.ok_or_else(|| Malformed::new(1, 1, "empty: expected a header or events"));
+        return asked.map(subject).ok_or_else(|| Malformed::new(1, 1, "empty: expected a header or events"));
     };
     let probe: Probe = parse(&first)?;
     if probe.format.is_none() {
         let message = "no header, so the model is not known: name it (--model), or expected \
                        {\"format\":\"eraft-history\",\"version\":1,\"model\":\"kv\"}";
-        return asked.ok_or_else(|| first.malformed(1, message));
+        return asked.map(subject).ok_or_else(|| first.malformed(1, message));
     }
     let header: Header = parse(&first)?;
     lines.next()?;
@@ -71,13 +87,14 @@ pub(crate) fn read_header<R: BufRead>(
         );
         return Err(first.malformed(column_of(&first.text, "format"), message));
     }
+    let shards = header.shards.unwrap_or(SHARDS_DEFAULT);
     match (header.model, asked) {
         (Some(model), Some(asked)) if model != asked => {
             let message =
                 format!("the header says model {}, but {} was asked for", model.name(), asked.name());
             Err(first.malformed(column_of(&first.text, "model"), message))
         }
-        (Some(model), _) | (None, Some(model)) => Ok(model),
+        (Some(model), _) | (None, Some(model)) => Ok(Subject { model, shards }),
         (None, None) => Err(first.malformed(1, "the header names no model: name it (--model)")),
     }
 }
@@ -89,23 +106,130 @@ pub(crate) fn read_events<M: Wire, R: BufRead>(
 ) -> Result<History<M::Op, M::Ret>, Malformed> {
     let mut builder = HistoryBuilder::new();
     while let Some(line) = lines.next()? {
-        let probe: Probe = parse(&line)?;
-        if probe.format.is_some() {
-            return Err(
-                line.malformed(column_of(&line.text, "format"), "a header that is not the first line")
-            );
-        }
-        if probe.kind.as_ref().is_some_and(|kind| kind == "note") {
-            builder.note(line.number, parse(&line)?);
-            continue;
-        }
-        let event: Event = parse(&line)?;
-        add(model, &mut builder, &event, line.number).map_err(|problem| match problem {
-            Problem::Field(error) => line.malformed(column_of(&line.text, error.field), error.message),
-            Problem::Misfit(misfit) => line.malformed(column_of(&line.text, "process"), misfit.to_string()),
-        })?;
+        add_line(model, &mut builder, &line)?;
     }
     Ok(builder.finish())
+}
+
+/// Follows the events after the header, up to the first violation.
+pub(crate) fn follow<M: Wire, R: BufRead>(
+    model: M,
+    lines: &mut Lines<R>,
+    options: OnlineOptions,
+) -> Result<Report, Malformed> {
+    let mut online = Online::new(model.clone(), options);
+    while let Some(line) = lines.next()? {
+        add_line(&model, &mut online, &line)?;
+        if let Some(violation) = online.violation() {
+            return Ok(violation.clone());
+        }
+    }
+    Ok(online.report().clone())
+}
+
+/// What events are fed to.
+trait Sink<M: Model> {
+    fn open(&self, process: u64) -> Result<&M::Op, Misfit>;
+    fn invoke(&mut self, process: u64, op: M::Op, line: usize, time_ns: Option<u64>) -> Result<(), Misfit>;
+    fn ok(
+        &mut self,
+        process: u64,
+        ret: M::Ret,
+        index: Option<u64>,
+        at: (usize, Option<u64>),
+    ) -> Result<(), Misfit>;
+    fn fail(&mut self, process: u64) -> Result<(), Misfit>;
+    fn info(&mut self, process: u64) -> Result<(), Misfit>;
+    fn took_effect_at(&mut self, process: u64, index: u64) -> Result<(), Misfit>;
+    fn note(&mut self, line: usize, content: serde_json::Value);
+}
+
+impl<M: Model> Sink<M> for HistoryBuilder<M::Op, M::Ret> {
+    fn open(&self, process: u64) -> Result<&M::Op, Misfit> {
+        self.open(process)
+    }
+
+    fn invoke(&mut self, process: u64, op: M::Op, line: usize, time_ns: Option<u64>) -> Result<(), Misfit> {
+        self.invoke(process, op, line, time_ns)
+    }
+
+    fn ok(
+        &mut self,
+        process: u64,
+        ret: M::Ret,
+        index: Option<u64>,
+        (line, time_ns): (usize, Option<u64>),
+    ) -> Result<(), Misfit> {
+        self.ok(process, ret, index, line, time_ns)
+    }
+
+    fn fail(&mut self, process: u64) -> Result<(), Misfit> {
+        self.fail(process)
+    }
+
+    fn info(&mut self, process: u64) -> Result<(), Misfit> {
+        self.info(process)
+    }
+
+    fn took_effect_at(&mut self, process: u64, index: u64) -> Result<(), Misfit> {
+        self.took_effect_at(process, index)
+    }
+
+    fn note(&mut self, line: usize, content: serde_json::Value) {
+        self.note(line, content);
+    }
+}
+
+impl<M: Model> Sink<M> for Online<M> {
+    fn open(&self, process: u64) -> Result<&M::Op, Misfit> {
+        self.open(process)
+    }
+
+    fn invoke(&mut self, process: u64, op: M::Op, line: usize, time_ns: Option<u64>) -> Result<(), Misfit> {
+        self.invoke(process, op, line, time_ns)
+    }
+
+    fn ok(
+        &mut self,
+        process: u64,
+        ret: M::Ret,
+        _index: Option<u64>,
+        (line, time_ns): (usize, Option<u64>),
+    ) -> Result<(), Misfit> {
+        self.ok(process, ret, line, time_ns).map(|_| ())
+    }
+
+    fn fail(&mut self, process: u64) -> Result<(), Misfit> {
+        self.fail(process)
+    }
+
+    fn info(&mut self, process: u64) -> Result<(), Misfit> {
+        self.info(process)
+    }
+
+    /// The order is searched as it goes on, without the hint.
+    fn took_effect_at(&mut self, _process: u64, _index: u64) -> Result<(), Misfit> {
+        Ok(())
+    }
+
+    /// There is no picture of a history that is not kept.
+    fn note(&mut self, _line: usize, _content: serde_json::Value) {}
+}
+
+fn add_line<M: Wire>(model: &M, sink: &mut impl Sink<M>, line: &Line) -> Result<(), Malformed> {
+    let probe: Probe = parse(line)?;
+    if probe.format.is_some() {
+        return Err(line.malformed(column_of(&line.text, "format"), "a header that is not the first line"));
+    }
+    if probe.kind.as_ref().is_some_and(|kind| kind == "note") {
+        sink.note(line.number, parse(line)?);
+        return Ok(());
+    }
+    let event: Event = parse(line)?;
+    add(model, sink, &event, line.number).map_err(|problem| match problem {
+        Problem::Field(error) => line.malformed(column_of(&line.text, error.field), error.message),
+        Problem::Misfit(misfit) => line.malformed(column_of(&line.text, "process"), misfit.to_string()),
+    })
 }
 
 enum Problem {
@@ -125,12 +249,7 @@ impl From<Misfit> for Problem {
     }
 }
 
-fn add<M: Wire>(
-    model: &M,
-    builder: &mut HistoryBuilder<M::Op, M::Ret>,
-    event: &Event,
-    line: usize,
-) -> Result<(), Problem> {
+fn add<M: Wire>(model: &M, sink: &mut impl Sink<M>, event: &Event, line: usize) -> Result<(), Problem> {
     let process = event.process;
     if matches!(event.kind, EventType::Invoke | EventType::Fail) && event.index.is_some() {
         return Err(FieldError::new("index", "only an ok or an info has an index").into());
@@ -141,21 +260,21 @@ fn add<M: Wire>(
     match event.kind {
         EventType::Invoke => {
             let op = model.decode_op(event)?;
-            builder.invoke(process, op, line, event.time)?;
+            sink.invoke(process, op, line, event.time)?;
         }
         EventType::Ok => {
-            let op = builder.open(process)?;
+            let op = sink.open(process)?;
             same_request(model, op, event)?;
             let ret = model.decode_ret(op, event)?;
-            builder.ok(process, ret, event.index, line, event.time)?;
+            sink.ok(process, ret, event.index, (line, event.time))?;
         }
         EventType::Fail | EventType::Info => {
-            same_request(model, builder.open(process)?, event)?;
+            same_request(model, sink.open(process)?, event)?;
             event.allow(&[])?;
             if let Some(index) = event.index {
-                builder.took_effect_at(process, index)?;
+                sink.took_effect_at(process, index)?;
             }
-            if event.kind == EventType::Fail { builder.fail(process)? } else { builder.info(process)? }
+            if event.kind == EventType::Fail { sink.fail(process)? } else { sink.info(process)? }
         }
     }
     Ok(())
@@ -197,8 +316,22 @@ pub fn write_jsonl<M: Wire>(
     history: &History<M::Op, M::Ret>,
     out: &mut impl Write,
 ) -> io::Result<()> {
+    write_header(kind, "", out)?;
+    write_events(model, history, out)
+}
+
+/// `more`: further fields, each behind a comma.
+pub(crate) fn write_header(kind: ModelKind, more: &str, out: &mut impl Write) -> io::Result<()> {
     let name = kind.name();
-    writeln!(out, "{{\"format\":\"{FORMAT_NAME}\",\"version\":{FORMAT_VERSION},\"model\":\"{name}\"}}")?;
+    writeln!(out, "{{\"format\":\"{FORMAT_NAME}\",\"version\":{FORMAT_VERSION},\"model\":\"{name}\"{more}}}")
+}
+
+/// Everything but the header.
+pub(crate) fn write_events<M: Wire>(
+    model: &M,
+    history: &History<M::Op, M::Ret>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut lines: Vec<(usize, String)> = Vec::new();
     // What each process left behind, by the index at which it took effect: closed if the process goes on or to say so.
     let mut left_open: BTreeMap<u64, Option<u64>> = BTreeMap::new();

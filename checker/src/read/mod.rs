@@ -19,8 +19,12 @@ use crate::check::{Options, check, linearize};
 use crate::history::History;
 use crate::minimize::minimize;
 use crate::models::ModelKind;
+use crate::models::controller::{Controller, ControllerOp, ControllerRet};
+use crate::models::counter::{Counter, CounterOp};
 use crate::models::kv::{Kv, KvOp, KvRet};
+use crate::models::list::{ListAppend, ListOp};
 use crate::models::register::{Register, RegisterOp, RegisterRet};
+use crate::online::OnlineOptions;
 use crate::picture::picture;
 use crate::read::jsonl::write_jsonl;
 use crate::read::lines::{Lines, Malformed};
@@ -47,58 +51,73 @@ pub enum Format {
 
 /// A history together with its model.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum AnyHistory {
     /// Of a key-value store.
     Kv(Kv, History<KvOp, KvRet>),
     /// Of registers.
     Register(Register, History<RegisterOp, RegisterRet>),
+    /// Of a counter.
+    Counter(Counter, History<CounterOp, Option<i64>>),
+    /// Of lists.
+    List(ListAppend, History<ListOp, Option<Vec<Value>>>),
+    /// Of a shard controller.
+    Controller(Controller, History<ControllerOp, ControllerRet>),
+}
+
+/// The same for every model.
+macro_rules! each {
+    ($any:expr, $model:ident, $history:ident => $body:expr) => {
+        match $any {
+            AnyHistory::Kv($model, $history) => $body,
+            AnyHistory::Register($model, $history) => $body,
+            AnyHistory::Counter($model, $history) => $body,
+            AnyHistory::List($model, $history) => $body,
+            AnyHistory::Controller($model, $history) => $body,
+        }
+    };
 }
 
 impl AnyHistory {
     /// Says whether it is linearizable.
     pub fn check(&self, options: &Options) -> Report {
-        match self {
-            AnyHistory::Kv(model, history) => check(model, history, options),
-            AnyHistory::Register(model, history) => check(model, history, options),
-        }
+        each!(self, model, history => check(model, history, options))
     }
 
     /// Draws it, with what a check found; see [`picture()`].
     pub fn picture(&self, report: &Report, title: &str, options: &Options) -> String {
-        match self {
-            AnyHistory::Kv(model, history) => picture(model, history, report, title, options),
-            AnyHistory::Register(model, history) => picture(model, history, report, title, options),
-        }
+        each!(self, model, history => picture(model, history, report, title, options))
     }
 
     /// A small part that is a violation by itself; `None` unless this is one.
     pub fn minimize(&self, options: &Options) -> Option<AnyHistory> {
-        match self {
+        Some(match self {
             AnyHistory::Kv(model, history) => {
-                minimize(model, history, options).map(|small| AnyHistory::Kv(model.clone(), small))
+                AnyHistory::Kv(model.clone(), minimize(model, history, options)?)
             }
             AnyHistory::Register(model, history) => {
-                minimize(model, history, options).map(|small| AnyHistory::Register(*model, small))
+                AnyHistory::Register(*model, minimize(model, history, options)?)
             }
-        }
+            AnyHistory::Counter(model, history) => {
+                AnyHistory::Counter(*model, minimize(model, history, options)?)
+            }
+            AnyHistory::List(model, history) => AnyHistory::List(*model, minimize(model, history, options)?),
+            AnyHistory::Controller(model, history) => {
+                AnyHistory::Controller(*model, minimize(model, history, options)?)
+            }
+        })
     }
 
     /// Writes the order that proves the history linearizable; false if there is none or it was not found.
     pub fn write_witness(&self, options: &Options, out: &mut impl Write) -> io::Result<bool> {
-        let orders = match self {
-            AnyHistory::Kv(model, history) => linearize(model, history, options),
-            AnyHistory::Register(model, history) => linearize(model, history, options),
-        };
+        let orders = each!(self, model, history => linearize(model, history, options));
         orders.map_or(Ok(false), |orders| witness::write(&orders, out).map(|()| true))
     }
 
     /// Verifies what [`AnyHistory::write_witness`] wrote. An error says what is wrong with it.
     pub fn verify_witness(&self, reader: impl BufRead) -> Result<(), String> {
         let orders = witness::read(reader).map_err(|malformed| malformed.to_string())?;
-        let verified = match self {
-            AnyHistory::Kv(model, history) => verify(model, history, &orders),
-            AnyHistory::Register(model, history) => verify(model, history, &orders),
-        };
+        let verified = each!(self, model, history => verify(model, history, &orders));
         verified.map_err(|flaw| flaw.to_string())
     }
 
@@ -111,6 +130,13 @@ impl AnyHistory {
             AnyHistory::Register(model, history) => {
                 let kind = if model.has_cas() { ModelKind::CasRegister } else { ModelKind::Register };
                 write_jsonl(model, kind, history, out)
+            }
+            AnyHistory::Counter(model, history) => write_jsonl(model, ModelKind::Counter, history, out),
+            AnyHistory::List(model, history) => write_jsonl(model, ModelKind::ListAppend, history, out),
+            AnyHistory::Controller(model, history) => {
+                let shards = format!(",\"shards\":{}", model.shards());
+                jsonl::write_header(ModelKind::Ctrler, &shards, out)?;
+                jsonl::write_events(model, history, out)
             }
         }
     }
@@ -146,14 +172,40 @@ pub fn check_jsonl(
     Ok(read_history(reader, Format::Jsonl, model)?.check(options))
 }
 
+/// Follows a history in the JSON Lines format as it is written, in bounded memory, up to the first violation; see
+/// [`Online`](crate::Online).
+pub fn follow_jsonl(
+    reader: impl BufRead,
+    model: Option<ModelKind>,
+    options: OnlineOptions,
+) -> Result<Report, Malformed> {
+    let mut lines = Lines::new(reader);
+    let jsonl::Subject { model, shards } = jsonl::read_header(&mut lines, model)?;
+    match model {
+        ModelKind::Kv => jsonl::follow(Kv::new(), &mut lines, options),
+        ModelKind::Register => jsonl::follow(Register::plain(), &mut lines, options),
+        ModelKind::CasRegister => jsonl::follow(Register::with_cas(), &mut lines, options),
+        ModelKind::Counter => jsonl::follow(Counter, &mut lines, options),
+        ModelKind::ListAppend => jsonl::follow(ListAppend, &mut lines, options),
+        ModelKind::Ctrler => jsonl::follow(Controller::new(shards), &mut lines, options),
+    }
+}
+
 fn read_jsonl<R: BufRead>(lines: &mut Lines<R>, asked: Option<ModelKind>) -> Result<AnyHistory, Malformed> {
     let register = |model: Register, lines: &mut Lines<R>| {
         Ok(AnyHistory::Register(model, jsonl::read_events(&model, lines)?))
     };
-    match jsonl::read_header(lines, asked)? {
+    let jsonl::Subject { model, shards } = jsonl::read_header(lines, asked)?;
+    match model {
         ModelKind::Kv => Ok(AnyHistory::Kv(Kv::new(), jsonl::read_events(&Kv::new(), lines)?)),
         ModelKind::Register => register(Register::plain(), lines),
         ModelKind::CasRegister => register(Register::with_cas(), lines),
+        ModelKind::Counter => Ok(AnyHistory::Counter(Counter, jsonl::read_events(&Counter, lines)?)),
+        ModelKind::ListAppend => Ok(AnyHistory::List(ListAppend, jsonl::read_events(&ListAppend, lines)?)),
+        ModelKind::Ctrler => {
+            let model = Controller::new(shards);
+            Ok(AnyHistory::Controller(model, jsonl::read_events(&model, lines)?))
+        }
     }
 }
 

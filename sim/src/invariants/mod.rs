@@ -84,7 +84,7 @@ impl<'a> Kind<'a> {
     pub fn of(event: &Event<'a>) -> Option<Self> {
         Some(match *event {
             Event::Opened { raft, applied, replica_hash } => Self::Opened { raft, applied, replica_hash },
-            Event::Stepped { input, effects, raft } => Self::Stepped { input, effects, raft },
+            Event::Stepped { input, effects, raft } => Self::Stepped { input: input?, effects, raft },
             Event::Applied { entry, replica_hash, .. } => Self::Applied { entry, replica_hash },
             Event::Flushed { applied } => Self::Flushed { applied },
             Event::SnapshotInstalled { applied, replica_hash } => {

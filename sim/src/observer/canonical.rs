@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 pub(super) fn kind(event: &Event<'_>) -> &'static str {
     match event {
         Event::Opened { .. } => "opened",
-        Event::Stepped { input, .. } => step_kind(input),
+        Event::Stepped { input, .. } => input.map_or("step", step_kind),
         Event::Applied { .. } => "applied",
         Event::Flushed { .. } => "flushed",
         Event::SnapshotInstalled { .. } => "snapshot.installed",
@@ -58,7 +58,7 @@ pub(super) fn payload(event: &Event<'_>, out: &mut Vec<u8>) {
         }
         Event::Stepped { input, effects, raft } => {
             core(raft, &mut number);
-            number(hash(input));
+            number(input.map_or(0, |input| hash(input)));
             number(hash(effects));
         }
         Event::Applied { entry, batch, replica_hash } => {

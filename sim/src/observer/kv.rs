@@ -109,7 +109,8 @@ mod tests {
     fn entry(index: u64, sequence: u64) -> Entry {
         let client = Some(ClientId { high: 1, low: 2 });
         let execute = Execute { client, sequence, acknowledged_below: 0, mutation: None };
-        let command = Command { time_ms: 0, operation: Some(command::Operation::Execute(execute)) };
+        let command =
+            Command { time_ms: 0, limits: None, operation: Some(command::Operation::Execute(execute)) };
         Entry {
             index: Index(index),
             term: Term(1),

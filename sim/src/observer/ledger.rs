@@ -40,7 +40,7 @@ impl Ledger {
 
     pub(super) fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::Stepped { input, effects, .. } => self.stepped(input, effects),
+            Event::Stepped { input: Some(input), effects, .. } => self.stepped(input, effects),
             Event::Applied { entry, .. } => {
                 if let Payload::Command(command) = &entry.payload
                     && let Some(fate) = self.commands.get_mut(command)

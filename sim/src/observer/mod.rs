@@ -230,6 +230,10 @@ impl Observer for Watcher {
             self.violated.notify_one();
         }
     }
+
+    fn wants_inputs(&self) -> bool {
+        true
+    }
 }
 
 impl State {
@@ -259,7 +263,7 @@ impl State {
                 let was_leader = face.is_leader;
                 see(face, raft);
                 let is_new_leader = face.is_leader && !was_leader;
-                self.step_triggers(node, input, effects, is_new_leader);
+                self.step_triggers(node, *input, effects, is_new_leader);
             }
             Event::Applied { entry, .. } => face.applied = entry.index,
             Event::Flushed { .. } => self.fire(Trigger::Flush, node),
@@ -272,14 +276,20 @@ impl State {
         }
     }
 
-    fn step_triggers(&mut self, node: NodeId, input: &Input, effects: &[Effect], is_new_leader: bool) {
+    fn step_triggers(
+        &mut self,
+        node: NodeId,
+        input: Option<&Input>,
+        effects: &[Effect],
+        is_new_leader: bool,
+    ) {
         if self.waiting.is_empty() {
             return;
         }
         if is_new_leader {
             self.fire(Trigger::Election, node);
         }
-        if matches!(input, Input::Persisted(_)) {
+        if matches!(input, Some(Input::Persisted(_))) {
             self.fire(Trigger::Sync, node);
         }
         for effect in effects {

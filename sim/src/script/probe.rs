@@ -64,7 +64,7 @@ pub(super) struct Proposed {
 }
 
 fn encode(operation: command::Operation) -> Bytes {
-    Command { time_ms: 0, operation: Some(operation) }.encode_to_vec().into()
+    Command { time_ms: 0, limits: None, operation: Some(operation) }.encode_to_vec().into()
 }
 
 fn never() -> Moment {

@@ -31,6 +31,7 @@ fn payloads(stream: Streaming<Frame>) -> Frames {
 #[tonic::async_trait]
 impl Raft for Server {
     type MessagesStream = Pin<Box<dyn futures_util::Stream<Item = Result<Frame, Status>> + Send>>;
+    type SnapshotStream = Self::MessagesStream;
 
     async fn messages(
         &self,
@@ -43,7 +44,10 @@ impl Raft for Server {
         Ok(Response::new(replies.boxed()))
     }
 
-    async fn snapshot(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frame>, Status> {
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
         if self.refuses {
             sleep(millis(20)).await;
             return Err(Status::resource_exhausted("not now"));
@@ -59,7 +63,7 @@ impl Raft for Server {
                 return Err(Status::data_loss("the stream broke"));
             }
         }
-        Ok(Response::new(Frame { payload: frame(count) }))
+        Ok(Response::new(stream::iter([Ok(Frame { payload: frame(count) })]).boxed()))
     }
 }
 
@@ -110,7 +114,8 @@ fn a_client_stream_of_tonic_passes_the_hook() {
                 Ok(frame(i))
             });
             let frames = link.outbound(route(A, B, Channel::Snapshot), paced.boxed());
-            client().snapshot(requests(frames)).await.map(|reply| number(&reply.into_inner().payload))
+            let mut answers = client().snapshot(requests(frames)).await.expect("opens").into_inner();
+            answers.message().await.map(|answer| number(&answer.expect("one answer").payload))
         });
         assert_eq!(call.await.expect("joins").expect("is answered"), 100);
         let mut numbers = Vec::new();

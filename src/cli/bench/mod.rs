@@ -121,8 +121,10 @@ impl Bench {
             counts: Mutex::default(),
         });
         let mut workers = JoinSet::new();
+        let mut clients = Vec::new();
         for number in 0..self.clients {
             let client = Arc::new(self.client.client(recorder.clone())?);
+            clients.push(client.clone());
             for lane in 0..self.pipeline {
                 let worker = u64::from(number) * u64::from(self.pipeline) + u64::from(lane);
                 workers.spawn(run.clone().work(client.clone(), format!("{number}.{lane}"), worker));
@@ -132,6 +134,7 @@ impl Bench {
         let interrupted = self.wait(&run, begun, &mut workers, &mut signals, &bar).await;
         let took = run.around.clock.now().since(begun);
         bar.finish_and_clear();
+        futures_util::future::join_all(clients.iter().map(|client| client.close())).await;
         self.history.finish(recorder.as_deref())?;
         self.print(&run.counts(), took, interrupted, output)
     }

@@ -10,6 +10,9 @@ use crate::observe::Event as Observed;
 use crate::proto::admin::Status;
 use crate::raft::{Base, Entry, Input, Payload};
 
+/// While a snapshot is sent or held, the log may grow to so many times its bound.
+const SNAPSHOT_LOG_FACTOR: usize = 2;
+
 impl<M: StateMachine> Driver<M> {
     /// Applies committed entries while the overlay has room, then serves the reads that waited for them.
     pub(super) fn apply_some(&mut self) -> Result<(), ReplicaError> {
@@ -106,15 +109,24 @@ impl<M: StateMachine> Driver<M> {
         Ok(())
     }
 
-    /// Keeps the log below its bound, but never drops what the durable state or a snapshot under way still needs.
+    /// Keeps the log below its bound, but never drops what the durable state still needs; and what the receiver of a
+    /// snapshot will need only up to [`SNAPSHOT_LOG_FACTOR`]: beyond, it will get another snapshot.
     pub(super) fn compact(&mut self) {
         let log = self.raft.log();
         if log.bytes() <= self.options.log_bytes_max {
             return;
         }
         let durable = self.state.durable().base.position.index;
-        let needed = self.sending.values().min().copied().unwrap_or(durable);
-        let through = log.last_to_drop(self.options.log_bytes_max / 2).min(durable).min(needed);
+        let held = self.held.iter().map(|held| held.summary.base.position.index);
+        let needed = self.sending.values().copied().chain(held).min();
+        let mut through = log.last_to_drop(self.options.log_bytes_max / 2).min(durable);
+        if let Some(needed) = needed {
+            if log.bytes() <= SNAPSHOT_LOG_FACTOR * self.options.log_bytes_max {
+                through = through.min(needed);
+            } else {
+                self.held = None; // nobody can go on from it
+            }
+        }
         if through > log.base().index {
             self.step(Input::Compact { through });
         }
@@ -137,6 +149,9 @@ impl<M: StateMachine> Driver<M> {
             bytes: now.content.bytes,
             replica_hash: now.content.hash,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            log_bytes: log.bytes() as u64,
+            snapshot_sent_bytes: self.travelled.sent_bytes(),
+            snapshot_received_bytes: self.travelled.received_bytes(),
             ..Status::default()
         }
     }

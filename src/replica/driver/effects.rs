@@ -66,6 +66,9 @@ impl<M: StateMachine> Driver<M> {
                 if let Some(decision) = self.offer.take() {
                     let name = snapshots::state_store_name(self.state_number + 1);
                     self.receiving = decision.send(Ok(name)).is_ok();
+                    if self.receiving {
+                        self.wheel.disarm(&Alarm::DropLeftover);
+                    }
                 }
             }
             Effect::RefuseSnapshot { .. } => {

@@ -96,6 +96,7 @@ impl<M: StateMachine> Driver<M> {
                 let staged = match staged {
                     Ok(staged) => staged,
                     Err(reason) => {
+                        self.keep_leftover();
                         let _ = installed.send(Err(reason));
                         return;
                     }
@@ -107,12 +108,13 @@ impl<M: StateMachine> Driver<M> {
                     self.effects.iter().any(|effect| matches!(effect, Effect::RefuseSnapshot { .. }));
                 if refused {
                     self.staged = None;
+                    self.keep_leftover();
                 }
                 let outcome = if refused { Err("not newer than what is here".to_owned()) } else { Ok(()) };
                 let _ = installed.send(outcome);
             }
             Event::SnapshotSent { to, installed } => {
-                self.sending.remove(&to);
+                self.snapshot_sent(to, installed.is_some());
                 self.step(Input::SnapshotSent { to, installed });
             }
         }
@@ -123,6 +125,8 @@ impl<M: StateMachine> Driver<M> {
             match alarm {
                 Alarm::Raft(timer) => self.step(Input::Timeout(timer)),
                 Alarm::Flush => self.start_flush(),
+                Alarm::ReleaseSnapshot => self.release_snapshot(),
+                Alarm::DropLeftover => self.drop_leftover(),
             }
             self.execute().await?;
         }
@@ -132,9 +136,9 @@ impl<M: StateMachine> Driver<M> {
     pub(super) fn step(&mut self, input: Input) {
         let before = self.effects.len();
         let led = self.raft.is_leader();
-        let copy = input.clone();
+        let copy = self.observer.wants_inputs().then(|| input.clone());
         self.raft.step(input, &mut self.effects);
-        let (input, effects) = (&copy, &self.effects[before..]);
+        let (input, effects) = (copy.as_ref(), &self.effects[before..]);
         self.observer.observe(self.identity.id, &Observed::Stepped { input, effects, raft: &self.raft });
         if led && !self.raft.is_leader() {
             // They may be committed by the next leader or overwritten; the clients' retries find out.

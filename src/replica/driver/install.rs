@@ -1,5 +1,8 @@
 //! Snapshots, as far as they touch the driver: starting a stream and switching to a received state.
 
+use std::sync::Arc;
+
+use super::super::options::ms;
 use super::super::snapshots::{self, Sending};
 use super::{Alarm, Driver, Event, ReplicaError};
 use crate::machine::StateMachine;
@@ -13,9 +16,17 @@ impl<M: StateMachine> Driver<M> {
         if self.sending.contains_key(&to) {
             return Ok(());
         }
-        let (summary, view) = self.state.snapshot()?;
-        self.sending.insert(to, summary.base.position.index);
-        let sending = Sending { to, term, summary: summary.clone(), view };
+        let first_index = self.raft.log().first_index();
+        let snapshot = match self.held.take() {
+            // The receiver may have a part of it; it is of use while the log goes on from there.
+            Some(held) if held.summary.base.position.index.next() >= first_index => held,
+            _ => Arc::new(self.state.snapshot()?),
+        };
+        self.held = Some(snapshot.clone());
+        self.wheel.disarm(&Alarm::ReleaseSnapshot);
+        let index = snapshot.summary.base.position.index;
+        self.sending.insert(to, index);
+        let sending = Sending { to, term, snapshot, travelled: self.travelled.clone() };
         let streaming: BoxFuture<Result<bool, String>> = Box::pin(snapshots::send(
             sending,
             self.identity.clone(),
@@ -28,12 +39,54 @@ impl<M: StateMachine> Driver<M> {
             if let Err(error) = &result {
                 tracing::debug!(%to, error, "snapshot not delivered");
             }
-            let installed = snapshots::installed_index(&result, &summary);
+            let installed = matches!(result, Ok(true)).then_some(index);
             if let Some(events) = events.upgrade() {
                 let _ = events.send(Event::SnapshotSent { to, installed }).await;
             }
         });
         Ok(())
+    }
+
+    pub(super) fn snapshot_sent(&mut self, to: NodeId, installed: bool) {
+        self.sending.remove(&to);
+        if self.sending.is_empty() && installed {
+            self.held = None;
+        } else if self.sending.is_empty() {
+            self.arm_hold(Alarm::ReleaseSnapshot);
+        }
+    }
+
+    pub(super) fn release_snapshot(&mut self) {
+        if self.sending.is_empty() {
+            self.held = None;
+        }
+    }
+
+    /// What was received is of no use before its sender offers it again, and of none at all after a while.
+    pub(super) fn keep_leftover(&mut self) {
+        self.arm_hold(Alarm::DropLeftover);
+    }
+
+    pub(super) fn drop_leftover(&mut self) {
+        if !self.receiving && self.staged.is_none() {
+            self.remove_store(snapshots::state_store_name(self.state_number + 1));
+        }
+    }
+
+    fn arm_hold(&mut self, alarm: Alarm) {
+        let at = self.surroundings.clock.now().after(ms(self.options.snapshot_hold_ms));
+        self.wheel.arm(alarm, at);
+    }
+
+    /// Off the loop: it takes as long as there are files.
+    fn remove_store(&self, name: String) {
+        let removing = self.volume.remove(&name);
+        tokio::spawn(async move {
+            // A snapshot that is being streamed out of it may hold it open; then the next start removes it.
+            if let Err(error) = removing.await {
+                tracing::debug!(name, %error, "a store that nobody needs is still there");
+            }
+        });
     }
 
     /// Switches to the staged state, durably. A crash before the switch leaves the old state, one after it the new
@@ -51,10 +104,8 @@ impl<M: StateMachine> Driver<M> {
         self.state_number = snapshots::state_store_number(&staged.name).unwrap_or(self.state_number + 1);
         self.wheel.disarm(&Alarm::Flush);
         self.unapplied.clear();
-        // A snapshot that is being streamed out of it may hold the old store open; the next open removes it then.
-        if let Err(error) = self.volume.remove(&old).await {
-            tracing::debug!(%error, "the old state is removed at the next start");
-        }
+        self.held = None;
+        self.remove_store(old);
         let applied = self.state.now().base.position;
         let replica_hash = self.state.now().content.hash;
         self.observer.observe(self.identity.id, &Observed::SnapshotInstalled { applied, replica_hash });

@@ -21,9 +21,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::Setup;
 use super::log_store::LogStore;
-use super::options::Options;
-use super::snapshots::Staged;
+use super::options::{Options, ms};
+use super::snapshots::{Snapshot, Staged, Travelled};
 use super::state::{State, Summary};
 use super::timers::{Moment, Wheel};
 use super::transport::{Identity, Surroundings, Transport};
@@ -127,6 +128,10 @@ pub enum ReplicaError {
 enum Alarm {
     Raft(Timer),
     Flush,
+    /// Nobody asked for the held snapshot again.
+    ReleaseSnapshot,
+    /// Nobody offered again what was received in part.
+    DropLeftover,
 }
 
 type Answer<T> = oneshot::Sender<Decision<T>>;
@@ -144,6 +149,8 @@ pub(super) struct Opened {
     pub log_store: LogStore,
     pub state: State,
     pub state_number: u64,
+    /// There is a part of a snapshot beside the state.
+    pub has_leftover: bool,
 }
 
 pub(super) struct Driver<M: StateMachine> {
@@ -196,24 +203,28 @@ pub(super) struct Driver<M: StateMachine> {
     staged: Option<Staged>,
     /// Snapshots on their way out, with the index from which their receivers will need the log.
     sending: BTreeMap<NodeId, Index>,
+    /// What is being sent, or was when its stream failed: the next receiver is offered the same.
+    held: Option<Arc<Snapshot>>,
+    travelled: Arc<Travelled>,
     failure: Option<ReplicaError>,
 }
 
 impl<M: StateMachine> Driver<M> {
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
-        machine: M,
-        identity: Identity,
-        options: Options,
-        surroundings: Surroundings,
-        observer: Arc<dyn Observer>,
-        volume: Arc<dyn Volume>,
+        setup: Setup<M>,
         inbox: mpsc::Receiver<Event<M>>,
         events: mpsc::WeakSender<Event<M>>,
+        travelled: Arc<Travelled>,
         opened: Opened,
     ) -> Self {
+        // The core has taken its configuration over when it was opened.
+        let Setup { machine, config: _, identity, options, surroundings, observer, volume } = setup;
         let transport = Transport::start(&identity, &options, &surroundings);
         let election_draws = surroundings.draws.site("election", identity.id.0);
+        let mut wheel = Wheel::default();
+        if opened.has_leftover {
+            wheel.arm(Alarm::DropLeftover, surroundings.clock.now().after(ms(options.snapshot_hold_ms)));
+        }
         Self {
             machine,
             identity,
@@ -229,7 +240,7 @@ impl<M: StateMachine> Driver<M> {
             log_store: opened.log_store,
             state: opened.state,
             state_number: opened.state_number,
-            wheel: Wheel::default(),
+            wheel,
             election_draws,
             persists: Vec::new(),
             writing: None,
@@ -247,6 +258,8 @@ impl<M: StateMachine> Driver<M> {
             receiving: false,
             staged: None,
             sending: BTreeMap::new(),
+            held: None,
+            travelled,
             failure: None,
         }
     }

@@ -28,9 +28,14 @@ pub(in crate::replica) async fn open(
     };
     let state_number = snapshots::state_store_number(&name)
         .ok_or_else(|| ReplicaError::Inconsistent(format!("the state pointer names {name:?}")))?;
-    for stray in volume.list().await? {
-        if snapshots::state_store_number(&stray).is_some_and(|number| number != state_number) {
-            volume.remove(&stray).await?; // a snapshot that was never finished, or the state before the last one
+    let mut has_leftover = false;
+    for name in volume.list().await? {
+        match snapshots::state_store_number(&name) {
+            // A snapshot that was being received: its sender may go on with it.
+            Some(number) if number == state_number + 1 => has_leftover = true,
+            // The state before the last one.
+            Some(number) if number != state_number => volume.remove(&name).await?,
+            _ => {}
         }
     }
     let state_store: Arc<dyn Store> = volume.open(&name).await?;
@@ -59,5 +64,5 @@ pub(in crate::replica) async fn open(
     };
     let mut armed = Vec::new();
     let raft = Raft::new(config, hard, log, position.index, &mut armed);
-    Ok(Opened { raft, armed, log_store, state, state_number })
+    Ok(Opened { raft, armed, log_store, state, state_number, has_leftover })
 }

@@ -10,7 +10,7 @@ use crate::raft::{Body, Config, Membership};
 use crate::random::Draws;
 use crate::replica::link::Link;
 use crate::replica::timers::Clock;
-use crate::replica::{Replica, Service};
+use crate::replica::{Replica, Service, Setup};
 use crate::storage::memory::MemoryVolume;
 use crate::types::{Index, Term};
 use crate::view::Batch;
@@ -23,9 +23,13 @@ impl Observer for Journal {
     fn observe(&self, _: NodeId, event: &Observed<'_>) {
         if let Observed::Stepped { input, effects, .. } = event {
             let mut lines = self.0.lock().expect("the journal");
-            lines.push(format!("{input:?}"));
+            lines.push(format!("{:?}", input.expect("asked for")));
             lines.extend(effects.iter().map(|effect| format!("  {effect:?}")));
         }
+    }
+
+    fn wants_inputs(&self) -> bool {
+        true
     }
 }
 
@@ -48,7 +52,8 @@ async fn replica(
         Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(1, "driver-test") };
     let machine = KvMachine::new(KvLimits::default(), Mutants::default()).expect("valid limits");
     let config = Config::new(NodeId(1));
-    Replica::open(machine, config, identity, options, surroundings, journal, volume).await.expect("it opens")
+    let setup = Setup { machine, config, identity, options, surroundings, observer: journal, volume };
+    Replica::open(setup).await.expect("it opens")
 }
 
 /// A heartbeat and the election timeout are there at the same moment: the heartbeat comes first and re-arms the
@@ -99,7 +104,7 @@ fn open_session(client: u64) -> Bytes {
     use prost::Message as _;
     let open = pb::OpenSession { client: Some(pb::ClientId { high: 1, low: client }) };
     let operation = Some(pb::command::Operation::OpenSession(open));
-    pb::Command { time_ms: 1, operation }.encode_to_vec().into()
+    pb::Command { time_ms: 1, limits: None, operation }.encode_to_vec().into()
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ mod sources;
 mod zones;
 
 use crate::engine::OperationOf;
+use crate::engine::part::Part;
 use crate::model::Model;
 
 pub(crate) use crate::engine::fast::reason::Why;
@@ -85,15 +86,14 @@ impl From<NotApplicable> for Trouble {
 /// A partition up to some event: what returns later is of unknown outcome.
 pub(crate) struct View<'v, 'a, M: Model> {
     model: &'v M,
-    operations: &'v [&'a OperationOf<M>],
+    operations: Part<'v, 'a, M>,
     limit: usize,
 }
 
 impl<'v, 'a, M: Model> View<'v, 'a, M> {
     /// What was known when event `limit` was about to happen.
-    pub(crate) fn new(model: &'v M, operations: &'v [&'a OperationOf<M>], limit: usize) -> Self {
-        let count = operations.partition_point(|operation| operation.invoked.event < limit);
-        View { model, operations: &operations[..count], limit }
+    pub(crate) fn new(model: &'v M, part: Part<'v, 'a, M>, limit: usize) -> Self {
+        View { model, operations: part.invoked_before(limit), limit }
     }
 
     fn numbers(&self) -> std::ops::Range<u32> {
@@ -102,12 +102,12 @@ impl<'v, 'a, M: Model> View<'v, 'a, M> {
 
     /// The instant of the invocation; 0 is before all events.
     fn call(&self, number: u32) -> u32 {
-        self.operations[number as usize].invoked.event as u32 + 1
+        self.operations.get(number as usize).invoked.event as u32 + 1
     }
 
     /// The instant of the return.
     fn back(&self, number: u32) -> u32 {
-        match self.operations[number as usize].returned() {
+        match self.operations.get(number as usize).returned() {
             Some(returned) if returned.event < self.limit => returned.event as u32 + 1,
             _ => INFINITY,
         }
@@ -117,21 +117,22 @@ impl<'v, 'a, M: Model> View<'v, 'a, M> {
     where
         'a: 'v,
     {
-        let operation: &'v OperationOf<M> = self.operations[number as usize];
+        let operation: &'v OperationOf<M> = self.operations.get(number as usize);
         let ret = operation.ret().filter(|_| self.back(number) != INFINITY);
         self.model.reveal(&operation.op, ret)
     }
 
     /// A read that nobody knows the answer of constrains nothing.
     fn is_idle(&self, number: u32) -> bool {
-        let operation = self.operations[number as usize];
+        let operation = self.operations.get(number as usize);
         self.back(number) == INFINITY
             && self.model.class(&operation.op, None) == crate::model::Class::ReadOnly
     }
 
     /// Applies whatever applies.
     pub(crate) fn decide(&self) -> Fast {
-        let last = self.operations.last().map_or(0, |operation| operation.invoked.event);
+        let last = self.operations.len().checked_sub(1);
+        let last = last.map_or(0, |last| self.operations.get(last).invoked.event);
         if last >= (u32::MAX / 4) as usize || self.operations.len() >= (u32::MAX / 4) as usize {
             return Fast::Silent;
         }

@@ -2,6 +2,7 @@
 
 use crate::engine::OperationOf;
 use crate::engine::fast::NONE;
+use crate::engine::part::Part;
 use crate::model::{Model, Reveal};
 
 /// Three operations that keep an epoch open: its root, the one that returned first, and the one invoked last.
@@ -55,8 +56,8 @@ impl Why {
     }
 
     /// The contradiction as a sentence.
-    pub(crate) fn sentence<M: Model>(&self, model: &M, operations: &[&OperationOf<M>]) -> String {
-        let name = |number: u32| name(model, operations[number as usize]);
+    pub(crate) fn sentence<M: Model>(&self, model: &M, part: Part<'_, '_, M>) -> String {
+        let name = |number: u32| name(model, part.get(number as usize));
         match *self {
             Why::NeverWritten { read } => {
                 format!("{} shows what nobody had asked to write by the time it returned", name(read))
@@ -74,7 +75,7 @@ impl Why {
                 )
             }
             Why::Backwards { before, after, shown, .. } => {
-                let of = |number: u32| operations[number as usize];
+                let of = |number: u32| part.get(number as usize);
                 let reads =
                     |number: u32| matches!(model.reveal(&of(number).op, of(number).ret()), Reveal::Reads(_));
                 let (first, second) = (name(before), name(after));

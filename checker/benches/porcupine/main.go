@@ -1,0 +1,208 @@
+// Runs porcupine over recorded histories and prints a JSON object for each: {"file","verdict","micros","reps"}.
+// `micros` is the time of the fastest of several runs of the check alone, reading left out.
+//
+// Each file is a history in our JSON Lines format of one of the models register, cas-register and kv. Operations of unknown
+// outcome return after everything else, and may have any answer, as porcupine's own tests have it.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"os"
+	"reflect"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+type line struct {
+	Format   string  `json:"format"`
+	Model    string  `json:"model"`
+	Process  int     `json:"process"`
+	Type     string  `json:"type"`
+	F        string  `json:"f"`
+	Key      string  `json:"key"`
+	Value    *string `json:"value"`
+	Expected *string `json:"expected"`
+	Swapped  bool    `json:"swapped"`
+}
+
+// A value; nothing is not the empty string.
+type value struct {
+	there bool
+	bytes string
+}
+
+type request struct {
+	op       string
+	key      string
+	value    value
+	expected value
+}
+
+type answer struct {
+	known   bool
+	value   value
+	swapped bool
+}
+
+func valueOf(text *string) value {
+	if text == nil {
+		return value{}
+	}
+	return value{true, *text}
+}
+
+func step(state, input, output interface{}) (bool, interface{}) {
+	held, asked, told := state.(value), input.(request), output.(answer)
+	switch asked.op {
+	case "read", "get":
+		return !told.known || told.value == held, held
+	case "write", "put":
+		return true, asked.value
+	case "append":
+		return true, value{true, held.bytes + asked.value.bytes}
+	default:
+		matches := held == asked.expected
+		if told.known && told.swapped != matches {
+			return false, held
+		}
+		if matches {
+			return true, asked.value
+		}
+		return true, held
+	}
+}
+
+// The same over all keys at once.
+func stepWhole(state, input, output interface{}) (bool, interface{}) {
+	store, key := state.(map[string]value), input.(request).key
+	ok, next := step(store[key], input, output)
+	if !ok || next.(value) == store[key] {
+		return ok, state
+	}
+	changed := make(map[string]value, len(store)+1)
+	for other, held := range store {
+		changed[other] = held
+	}
+	changed[key] = next.(value)
+	return true, changed
+}
+
+func byKey(history []porcupine.Event) [][]porcupine.Event {
+	keys := map[int]string{}
+	parts := map[string][]porcupine.Event{}
+	for _, event := range history {
+		if event.Kind == porcupine.CallEvent {
+			keys[event.Id] = event.Value.(request).key
+		}
+		key := keys[event.Id]
+		parts[key] = append(parts[key], event)
+	}
+	var all [][]porcupine.Event
+	for _, part := range parts {
+		all = append(all, part)
+	}
+	return all
+}
+
+func read(name string) ([]porcupine.Event, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<26)
+	var events []porcupine.Event
+	open := map[int]int{}
+	asked := map[int]request{}
+	id := 0
+	for lines.Scan() {
+		var l line
+		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		switch {
+		case l.Format != "" || l.Type == "note":
+		case l.Type == "invoke":
+			r := request{l.F, l.Key, valueOf(l.Value), valueOf(l.Expected)}
+			events = append(events, porcupine.Event{ClientId: l.Process, Kind: porcupine.CallEvent, Value: r, Id: id})
+			open[l.Process], asked[id] = id, r
+			id++
+		case l.Type == "ok":
+			told := answer{true, valueOf(l.Value), l.Swapped}
+			number := open[l.Process]
+			events = append(events, porcupine.Event{ClientId: l.Process, Kind: porcupine.ReturnEvent, Value: told, Id: number})
+			delete(asked, number)
+		case l.Type != "info":
+			return nil, fmt.Errorf("%s: unexpected %q", name, l.Type)
+		}
+	}
+	// What has no answer. A read like that says nothing.
+	var kept []porcupine.Event
+	for _, event := range events {
+		r, unknown := asked[event.Id]
+		if !(unknown && (r.op == "read" || r.op == "get")) {
+			kept = append(kept, event)
+		}
+	}
+	for number, r := range asked {
+		if r.op != "read" && r.op != "get" {
+			kept = append(kept, porcupine.Event{Kind: porcupine.ReturnEvent, Value: answer{}, Id: number})
+		}
+	}
+	return kept, lines.Err()
+}
+
+func main() {
+	seconds, err := strconv.Atoi(os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "usage: porcupine-bench SECONDS [--whole] FILE...")
+		os.Exit(2)
+	}
+	files, whole := os.Args[2:], false
+	if len(files) > 0 && files[0] == "--whole" {
+		files, whole = files[1:], true
+	}
+	model := porcupine.Model{
+		Init:  func() interface{} { return value{} },
+		Step:  step,
+		Equal: func(a, b interface{}) bool { return a.(value) == b.(value) },
+	}
+	if whole {
+		model.Init = func() interface{} { return map[string]value{} }
+		model.Step = stepWhole
+		model.Equal = func(a, b interface{}) bool { return maps.Equal(a.(map[string]value), b.(map[string]value)) }
+	} else {
+		model.PartitionEvent = byKey
+	}
+	// Only its newest versions take a hash of the state.
+	if field := reflect.ValueOf(&model).Elem().FieldByName("Hash"); field.IsValid() && !whole {
+		seed := maphash.MakeSeed()
+		field.Set(reflect.ValueOf(func(state interface{}) uint64 { return maphash.String(seed, state.(value).bytes) }))
+	}
+	for _, name := range files {
+		events, err := read(name)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+		debug.FreeOSMemory()
+		best, reps, verdict := time.Duration(1<<62), 0, porcupine.Unknown
+		for start := time.Now(); reps == 0 || (reps < 50 && time.Since(start) < time.Second); reps++ {
+			at := time.Now()
+			verdict = porcupine.CheckEventsTimeout(model, events, time.Duration(seconds)*time.Second)
+			if took := time.Since(at); took < best {
+				best = took
+			}
+		}
+		micros := float64(best.Nanoseconds()) / 1000
+		fmt.Printf("{\"file\":%q,\"verdict\":%q,\"micros\":%.3f,\"reps\":%d}\n", name, verdict, micros, reps)
+	}
+}
