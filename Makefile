@@ -4,7 +4,7 @@ SIM_FLAGS := --config "build.rustflags=['--cfg','madsim']" --target-dir target/s
 # Seeds of the bounded fuzz that is part of `make test`.
 FUZZ_SEEDS ?= 0..200
 
-.PHONY: help setup demo test test-real test-sim fuzz lint fmt clippy-real clippy-sim docs deny bench bench-porcupine release mutants
+.PHONY: help setup demo test test-real test-sim fuzz lint fmt clippy-real clippy-sim docs deny bench bench-cluster bench-porcupine release mutants
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -23,6 +23,7 @@ test: setup ## all tests of both worlds, and a bounded fuzz with determinism che
 fuzz: ## the swarm campaign, bounded
 	cargo sim fuzz scenarios/swarm/kv.toml --seeds $(FUZZ_SEEDS) --check-determinism 20
 	cargo sim core --seconds 20
+	cargo sim model --distinct-min 2000000
 	@scripts/same-digests 0..20
 	@scripts/no-mutants
 
@@ -54,6 +55,9 @@ deny:
 
 bench: setup ## throughput, latency and simulator speed, printed
 	@scripts/bench
+
+bench-cluster: setup ## what a dead follower, a million keys and nobody at all cost a real cluster
+	@scripts/bench-cluster
 
 bench-porcupine: ## the checker beside porcupine: GO=/path/to/go PORCUPINE=/path/to/its/source make bench-porcupine
 	@cargo bench -p eraft-checker --bench porcupine

@@ -72,12 +72,31 @@ catalogue! {
         "A vote is answered before it is on disk; after a crash the node votes again in the same term.",
         seen in "hashicorp/raft#661, wenweihu86/raft-java#57";
     ElectionVoteWithoutLogCheck = "election"."vote_without_log_check", caught by "raft.leader_completeness" at
-        [Unit, Core, Model, Simulation],
+        [Unit, Core],
         "A vote is granted to a candidate whose log lacks entries of the voter's.",
         seen in "ktoso/akka-raft#51";
     ElectionVoteTwice = "election"."vote_twice", caught by "raft.vote_once" at [Unit, Core, Model, Simulation],
         "The vote already given in this term is forgotten when a second candidate asks.",
         seen in "hazelcast/hazelcast#16643, etcd-io/etcd#2461, ktoso/akka-raft#56";
+    ElectionVoteRequestedBeforeDurable = "election"."vote_requested_before_durable", caught by "raft.vote_once" at
+        [Unit, Core],
+        "A candidate asks for votes while its term and its own vote are still on their way to the disk.",
+        seen in "ongardie/raft.tla#5: with the term not persisted, a term has two leaders";
+    ElectionStaleVoteCounted = "election"."stale_vote_counted", caught by "raft.election_safety" at
+        [Unit, Core, Model],
+        "A vote that was given in an earlier term is counted in the current one.",
+        seen in "andreev-io/little-raft#44, ktoso/akka-raft#46, eatonphil/raft-rs#3";
+    ElectionNoStepDown = "election"."no_step_down", caught by "raft.election_safety" at
+        [Unit, Core, Model],
+        "A leader that hears of a later term takes the term over and goes on leading.",
+        seen in "class of camunda/camunda#1068 and xnnyygn/xraft#33: two leaders in one term";
+    ElectionNoPreVote = "election"."no_pre_vote", caught by "raft.pre_vote" at [Unit, Core],
+        "A node raises its term at its timeout without asking whether it would win; one that was cut off deposes a \
+         working leader when it comes back.",
+        seen in "canonical/raft#65, tarantool/tarantool#6654, apache/ratis#161";
+    ElectionNoCheckQuorum = "election"."no_check_quorum", caught by "raft.check_quorum" at [Unit, Core],
+        "A leader that hears no quorum leads on, and takes proposals that it can never commit.",
+        seen in "allengeorge/libraft#6, valkey-io/valkey#3916";
     ReplicationCommitOldTerm = "replication"."commit_old_term", caught by "raft.commit_current_term" at
         [Unit, Core, Model, Simulation],
         "Entries of earlier terms are committed by counting their replicas.",
@@ -95,9 +114,35 @@ catalogue! {
         "A follower cuts its log at every append; a delayed duplicate removes entries it has acknowledged.",
         seen in "lerna-stack/akka-entity-replication#152, vesoft-inc/nebula#5905, class of databendlabs/openraft#511";
     ReplicationCommitBeyondMatched = "replication"."commit_beyond_matched", caught by "raft.state_machine_safety" at
-        [Unit, Core, Model, Simulation],
+        [Unit, Core, Simulation],
         "A follower takes over the leader's commit index beyond the prefix on which the two logs agree.",
         seen in "scylladb/scylladb#9965, atomix/copycat#265";
+    ReplicationMedianOfEvenGroup = "replication"."median_of_even_group", caught by "raft.ack_durable" at
+        [Core, Model],
+        "The commit index is the upper median: in a group of even size half of the members commit an entry.",
+        seen in "class of databendlabs/openraft#1802 and async-raft/async-raft#143; eRaft";
+    ReplicationMatchFromRejection = "replication"."match_from_rejection", caught by "raft.ack_durable" at
+        [Core],
+        "The position that a follower rejected is taken for one that it holds.",
+        seen in "class of adjoint-io/raft#130 and adjoint-io/raft#86";
+    ReplicationNoConsistencyCheck = "replication"."no_consistency_check", caught by "raft.log_matching" at
+        [Unit, Core, Model],
+        "A follower appends after an entry of another term than the one that the leader names.",
+        seen in "ktoso/akka-raft#32, ktoso/akka-raft#59";
+    ReplicationBacktrackingStopsShort = "replication"."backtracking_stops_short", caught by "raft.liveness" at
+        [Unit, Core],
+        "After a rejection the leader tries the same place again, for ever.",
+        seen in "cubefs/cubefs#2428, KanishJebaMathewM/Truxify#11252";
+    ReplicationApplyBeforePersisted = "replication"."apply_before_persisted", caught by "raft.ack_durable" at
+        [Unit, Core],
+        "A committed entry is applied before it is durable here; the state runs ahead of the log.",
+        seen in "class of cockroachdb/cockroach#88699 and sile/noraft#27";
+    SnapshotOlderInstalled = "snapshot"."older_installed", caught by "raft.monotonic" at [Unit, Core],
+        "A snapshot that is older than the state is installed over it.",
+        seen in "databendlabs/openraft#543, etcd-io/etcd#1837, eBay/NuRaft#407";
+    SnapshotConflictingTailKept = "snapshot"."conflicting_tail_kept", caught by "raft.liveness" at [Unit, Core],
+        "Entries after a snapshot's position stay although the log holds another term there.",
+        seen in "hashicorp/raft#704, databendlabs/openraft#559; figure 13, rule 6";
     DiskReplyBeforeSync = "disk"."reply_before_sync", caught by "raft.ack_durable" at [Simulation],
         "The driver sends the replies of a write while it is still under way.",
         seen in "robustmq/robustmq#2039, deventlab/d-engine#447";
@@ -105,14 +150,14 @@ catalogue! {
         [Simulation],
         "The applied index is written in a batch of its own, before the keys; a crash between them loses applied entries.",
         seen in "etcd-io/etcd#13766; eRaft keeps no applied index at all";
-    KvNoDedup = "kv"."no_dedup", caught by "kv.exactly_once" at [Unit, Simulation],
+    KvNoDedup = "kv"."no_dedup", caught by "kv.exactly_once" at [Unit, Model, Simulation],
         "A retried request is executed again although its reply is in its session.",
         seen in "tidwall/summitdb#5, databendlabs/openraft#2095, fluree/db#1839";
-    KvReadWithoutBarrier = "kv"."read_without_barrier", caught by "raft.read_index" at [Core, Simulation],
+    KvReadWithoutBarrier = "kv"."read_without_barrier", caught by "raft.read_index" at [Core, Model, Simulation],
         "A node that believes to lead answers a read from its memory without asking a majority.",
         seen in "etcd-io/etcd#741 (found by Jepsen), deventlab/d-engine#381";
     KvReadIndexBeforeOwnTermCommit = "kv"."read_index_before_own_term_commit", caught by "raft.read_index" at
-        [Core, Model, Simulation],
+        [Core, Simulation],
         "A new leader serves reads at its commit index before it has committed an entry of its own term.",
         seen in "etcd-io/etcd#7331, RedisLabs/redisraft#22";
     CtrlerHashOrder = "ctrler"."rebalance_by_hash_order", caught by "ctrler.deterministic" at [Unit, Simulation],

@@ -16,6 +16,7 @@ mod hints;
 pub mod invariants;
 #[cfg(madsim)]
 mod judge;
+pub mod model;
 #[cfg(madsim)]
 pub mod net;
 #[cfg(madsim)]

@@ -5,15 +5,27 @@ use eraft::mutants::{CATALOGUE, Layer, MutantId, Mutants};
 use eraft_sim::core::{CoreReport, Options, Verdict, run};
 
 /// What finds each bug, and within how many seeds.
-const EXAM: [(MutantId, &str, u64); 10] = [
+const EXAM: [(MutantId, &str, u64); 22] = [
     (MutantId::ElectionVoteNotDurable, "raft.vote_once", 50),
     (MutantId::ElectionVoteWithoutLogCheck, "raft.leader_completeness", 2000),
     (MutantId::ElectionVoteTwice, "raft.vote_once", 100),
+    (MutantId::ElectionVoteRequestedBeforeDurable, "raft.vote_once", 50),
+    (MutantId::ElectionStaleVoteCounted, "raft.election_safety", 2000),
+    (MutantId::ElectionNoStepDown, "raft.election_safety", 500),
+    (MutantId::ElectionNoPreVote, "raft.pre_vote", 50),
+    (MutantId::ElectionNoCheckQuorum, "raft.check_quorum", 100),
     (MutantId::ReplicationCommitOldTerm, "raft.commit_current_term", 100),
     (MutantId::ReplicationQuorumOffByOne, "raft.ack_durable", 50),
     (MutantId::ReplicationLeaderCountsBeforePersisted, "raft.ack_durable", 50),
     (MutantId::ReplicationTruncateOnEveryAppend, "raft.ack_durable", 200),
     (MutantId::ReplicationCommitBeyondMatched, "raft.state_machine_safety", 1000),
+    (MutantId::ReplicationMedianOfEvenGroup, "raft.ack_durable", 200),
+    (MutantId::ReplicationMatchFromRejection, "raft.ack_durable", 500),
+    (MutantId::ReplicationNoConsistencyCheck, "raft.log_matching", 500),
+    (MutantId::ReplicationBacktrackingStopsShort, "raft.liveness", 500),
+    (MutantId::ReplicationApplyBeforePersisted, "raft.ack_durable", 200),
+    (MutantId::SnapshotOlderInstalled, "raft.monotonic", 2000),
+    (MutantId::SnapshotConflictingTailKept, "raft.liveness", 3000),
     (MutantId::KvReadWithoutBarrier, "raft.read_index", 300),
     (MutantId::KvReadIndexBeforeOwnTermCommit, "raft.read_index", 300),
 ];

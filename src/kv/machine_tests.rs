@@ -159,7 +159,7 @@ fn a_mutation_needs_an_open_session() {
 }
 
 #[test]
-fn the_numbers_of_a_window_come_in_any_order_and_the_edges_are_exact() {
+fn eraft_b36_the_numbers_of_a_window_come_in_any_order_and_the_edges_are_exact() {
     let mut group = Group::new(small());
     group.open(1, 0);
     for (sequence, value) in [(3, "d"), (0, "a"), (2, "c"), (1, "b")] {

@@ -29,6 +29,9 @@ impl Raft {
         if !self.membership().is_voter(self.config.id) {
             return;
         }
+        if self.config.mutants.is(MutantId::ElectionNoPreVote) {
+            return self.campaign(out);
+        }
         self.role = Role::PreCandidate { votes: BTreeMap::from([(self.config.id, true)]) };
         let message = Message { term: self.hard.term.next(), body: Body::PreVote { last: self.log.last() } };
         for to in self.voting_peers() {
@@ -42,7 +45,8 @@ impl Raft {
         let membership = self.log.membership().clone();
         let Role::Leader(leader) = &mut self.role else { return };
         let heard = |node| node == own_id || leader.progress.get(&node).is_some_and(|peer| peer.active);
-        if quorum::is_quorum(&membership, heard) {
+        let unchecked = self.config.mutants.is(MutantId::ElectionNoCheckQuorum);
+        if unchecked || quorum::is_quorum(&membership, heard) {
             leader.progress.values_mut().for_each(|peer| peer.active = false);
             out.push(Effect::Arm(Timer::Election));
         } else {
@@ -93,7 +97,12 @@ impl Raft {
         self.role = Role::Candidate { votes: BTreeMap::new(), own_vote };
         out.push(Effect::Arm(Timer::Election));
         for to in self.voting_peers() {
-            self.send_durable(to, Body::Vote { last: self.log.last() }, out);
+            let body = Body::Vote { last: self.log.last() };
+            if self.config.mutants.is(MutantId::ElectionVoteRequestedBeforeDurable) {
+                self.send(to, body, out);
+            } else {
+                self.send_durable(to, body, out);
+            }
         }
     }
 

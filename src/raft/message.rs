@@ -132,3 +132,13 @@ pub enum Body {
         round: u64,
     },
 }
+
+impl Body {
+    /// Does the receiver answer it?
+    pub fn is_request(&self) -> bool {
+        matches!(
+            self,
+            Body::PreVote { .. } | Body::Vote { .. } | Body::Append { .. } | Body::Heartbeat { .. }
+        )
+    }
+}

@@ -27,7 +27,8 @@
 //!
 //! An append names the position just before its entries. A follower that does not hold that position refuses and says
 //! where its log may part from the leader's; the leader goes back, a whole term at a time, until the logs meet, and
-//! from there on its log replaces the follower's (5.3). Only a real conflict truncates: an append that comes late and
+//! from there on its log replaces the follower's (5.3). What a member has acknowledged it holds: a leader never goes back
+//! behind it, so a node that lost its disk must not come back under its old name, not even as an empty one. Only a real conflict truncates: an append that comes late and
 //! is already contained changes nothing. Once the logs have met, appends go out ahead of their answers, within a window
 //! of entries and bytes.
 //!

@@ -188,7 +188,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_arrives_in_whatever_order_the_invariants_hold(happenings in happenings()) {
+        fn eraft_b14_whatever_arrives_in_whatever_order_the_invariants_hold(happenings in happenings()) {
             let mut progress = Progress::new(Index(20));
             for happening in happenings {
                 let (matched, flow) = (progress.matched, progress.flow.clone());

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn half_is_not_a_majority() {
+    fn eraft_b15_half_is_not_a_majority() {
         assert_eq!([1, 2, 3, 4, 5].map(majority), [1, 2, 2, 3, 3]);
     }
 }

@@ -9,7 +9,7 @@ use super::message::{Body, Entry, Message, Payload, Position};
 use super::progress::{Progress, Window};
 use super::read::Reads;
 use super::writes::Writes;
-use crate::mutants::Mutants;
+use crate::mutants::{MutantId, Mutants};
 use crate::types::{Index, NodeId, Term};
 
 /// What a node is told about itself. The bounds hold per node; each has a unit.
@@ -160,10 +160,16 @@ impl Raft {
             Body::Vote { .. } if self.has_leader_besides(from) => return,
             _ => {}
         }
-        if term < self.hard.term {
+        let mutants = self.config.mutants;
+        let counted =
+            mutants.is(MutantId::ElectionStaleVoteCounted) && matches!(body, Body::VoteReply { .. });
+        if term < self.hard.term && !counted {
             return self.answer_stale(from, &body, out);
         }
-        if term > self.hard.term {
+        if term > self.hard.term && self.is_leader() && mutants.is(MutantId::ElectionNoStepDown) {
+            self.hard = HardState { term, vote: None };
+            self.persist(None, None, Vec::new(), out);
+        } else if term > self.hard.term {
             self.become_follower(term, None, out);
         }
         match body {
@@ -248,7 +254,8 @@ impl Raft {
 
     /// Hands over what is committed *and* durable here, so that the state never runs ahead of the log.
     pub(super) fn apply_committed(&mut self, out: &mut Vec<Effect>) {
-        let through = self.commit.min(self.writes.durable());
+        let early = self.config.mutants.is(MutantId::ReplicationApplyBeforePersisted);
+        let through = if early { self.commit } else { self.commit.min(self.writes.durable()) };
         if through > self.applying {
             out.push(Effect::Apply(self.log.range(self.applying.next(), through).cloned().collect()));
             self.applying = through;

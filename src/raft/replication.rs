@@ -110,9 +110,14 @@ impl Raft {
         conflict: Position,
         out: &mut Vec<Effect>,
     ) {
+        let mutants = self.config.mutants;
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
         progress.active = true;
+        if mutants.is(MutantId::ReplicationMatchFromRejection) {
+            progress.accepted(previous);
+            return self.maybe_commit(out);
+        }
         // Up to the follower's last entry of the conflicting term nothing later than that term can agree: go on
         // from our own last entry of a term that is not later. A whole term is skipped per round trip.
         let next = if conflict.term.0 == 0 {
@@ -126,6 +131,9 @@ impl Raft {
             }
         };
         if progress.rejected(previous, next) {
+            if mutants.is(MutantId::ReplicationBacktrackingStopsShort) {
+                progress.next = previous.next();
+            }
             self.send_append(from, true, out);
         }
     }
@@ -146,8 +154,11 @@ impl Raft {
                 leader.progress.get(&node).map_or(Index(0), |progress| progress.matched)
             }
         };
-        let size =
-            |voters| quorum::majority(voters) - usize::from(mutants.is(MutantId::ReplicationQuorumOffByOne));
+        let size = |voters: usize| {
+            let one_less = mutants.is(MutantId::ReplicationQuorumOffByOne)
+                || (mutants.is(MutantId::ReplicationMedianOfEvenGroup) && voters.is_multiple_of(2));
+            quorum::majority(voters) - usize::from(one_less)
+        };
         let index = quorum::kth_highest(self.membership(), matched, size);
         let current =
             self.log.term_at(index) == Some(self.hard.term) || mutants.is(MutantId::ReplicationCommitOldTerm);
@@ -207,7 +218,9 @@ impl Raft {
         if !is_consecutive(previous, &entries) {
             return; // a malformed message is lost, as far as we are concerned
         }
-        if !self.log.matches(previous) {
+        let unchecked = self.config.mutants.is(MutantId::ReplicationNoConsistencyCheck)
+            && self.log.entry(previous.index).is_some();
+        if !unchecked && !self.log.matches(previous) {
             let conflict = self.conflict_at(previous.index);
             return self.send(from, Body::AppendRejected { previous: previous.index, conflict }, out);
         }

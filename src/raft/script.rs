@@ -10,15 +10,24 @@ use std::error::Error;
 
 use cluster::{Cluster, Pick, Shape};
 
+use crate::mutants::Mutants;
+
 /// The vocabulary. Nodes are numbers; everything prints what came of it.
 #[derive(Debug, goldenscript::Command)]
 enum Command {
-    /// Starts fresh nodes: `cluster nodes=3`. The last `learners` of them have no vote.
+    /// Starts fresh nodes: `cluster nodes=3`. The last `learners` of them have no vote. In the middle of a change of
+    /// members: `cluster nodes=4 outgoing="1 2 3" voters="2 3 4"`.
     Cluster {
         #[arg(key)]
         nodes: u64,
         #[arg(key, optional)]
         learners: u64,
+        #[arg(key, optional)]
+        voters: String,
+        #[arg(key, optional)]
+        outgoing: String,
+        #[arg(key)]
+        uncommitted_bytes_max: Option<usize>,
         #[arg(key)]
         entries_max: Option<usize>,
         #[arg(key)]
@@ -111,6 +120,7 @@ enum Command {
 #[derive(Default)]
 struct Runner {
     cluster: Cluster,
+    mutants: Mutants,
 }
 
 impl goldenscript::Runner for Runner {
@@ -119,8 +129,18 @@ impl goldenscript::Runner for Runner {
     fn run(&mut self, command: &Command, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
         let cluster = &mut self.cluster;
         match *command {
-            Command::Cluster { nodes, learners, entries_max, appends_max } => {
-                *cluster = Cluster::new(Shape { nodes, learners, entries_max, appends_max });
+            Command::Cluster {
+                nodes,
+                learners,
+                ref voters,
+                ref outgoing,
+                uncommitted_bytes_max,
+                entries_max,
+                appends_max,
+            } => {
+                let mutants = self.mutants;
+                let shape = Shape { nodes, entries_max, appends_max, uncommitted_bytes_max, mutants };
+                *cluster = Cluster::new(shape, cluster::membership(nodes, learners, voters, outgoing)?);
             }
             Command::Disk { node, term, vote, ref log } => cluster.disk(node, term, vote, log)?,
             Command::Timeout(node) => cluster.election_timeout(node)?,
@@ -170,6 +190,7 @@ scripts! {
     election_vote_once
     election_up_to_date
     election_stale_term
+    election_stale_vote
     election_split_vote
     election_prevote_partition
     election_vote_ignored
@@ -194,6 +215,11 @@ scripts! {
     read_waits_for_own_term
     read_batches_rounds
     read_refused_at_step_down
+    joint_elections
+    joint_commit_and_check_quorum
+    joint_reads
+    proposals_refused
+    snapshot_figure_13
     learner
 }
 
@@ -215,4 +241,46 @@ fn every_script_is_run() -> std::io::Result<()> {
     expected.sort();
     assert_eq!(found, expected);
     Ok(())
+}
+
+/// The scripts as an exam: with each planted bug that they can see, some script tells another story.
+#[cfg(feature = "mutants")]
+mod exam {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::mutants::{CATALOGUE, Layer, Mutant};
+
+    /// The parts of the system that scripts drive.
+    const GROUPS: [&str; 3] = ["election", "replication", "snapshot"];
+
+    /// Whether the script `name` ends otherwise with `mutant` than it is written.
+    fn tells(name: &str, mutant: &Mutant) -> std::io::Result<bool> {
+        let written = std::fs::read_to_string(directory().join(name))?;
+        let mut runner = Runner { mutants: Mutants::with(mutant.mutant), ..Runner::default() };
+        // An assertion of the core that fails is an ending, too.
+        let told = catch_unwind(AssertUnwindSafe(|| goldenscript::generate(&mut runner, &written)));
+        Ok(told.is_err() || told.is_ok_and(|told| told.is_err() || told.is_ok_and(|told| told != written)))
+    }
+
+    #[test]
+    fn every_planted_bug_that_scripts_can_see_changes_one() -> std::io::Result<()> {
+        let visible =
+            |mutant: &&Mutant| GROUPS.contains(&mutant.group) && mutant.layers.contains(&Layer::Unit);
+        let mut unseen = Vec::new();
+        for mutant in CATALOGUE.iter().filter(visible) {
+            let mut telling = Vec::new();
+            for name in NAMES {
+                if tells(name, mutant)? {
+                    telling.push(*name);
+                }
+            }
+            println!("{}: {}", mutant.id, telling.join(" "));
+            if telling.is_empty() {
+                unseen.push(mutant.id);
+            }
+        }
+        assert_eq!(unseen, Vec::<&str>::new(), "no script tells of these");
+        Ok(())
+    }
 }

@@ -8,6 +8,7 @@
 use super::effect::{Base, Effect, Timer};
 use super::message::{Body, Position};
 use super::raft::{Raft, Role};
+use crate::mutants::MutantId;
 use crate::types::{Index, NodeId, Term};
 
 impl Raft {
@@ -35,7 +36,7 @@ impl Raft {
         if term < self.hard.term || !self.follow(from, out) {
             return out.push(Effect::RefuseSnapshot { from, position });
         }
-        if position.index <= self.commit {
+        if position.index <= self.commit && !self.config.mutants.is(MutantId::SnapshotOlderInstalled) {
             out.push(Effect::RefuseSnapshot { from, position });
             return self.report_committed(from, out);
         }
@@ -50,11 +51,15 @@ impl Raft {
 
     pub(super) fn snapshot_received(&mut self, from: NodeId, term: Term, base: Base, out: &mut Vec<Effect>) {
         let position = base.position;
-        if position.index <= self.commit || self.is_leader() {
+        let mutants = self.config.mutants;
+        let old = position.index <= self.commit && !mutants.is(MutantId::SnapshotOlderInstalled);
+        if old || self.is_leader() {
             return out.push(Effect::RefuseSnapshot { from, position });
         }
         out.push(Effect::InstallSnapshot { base: base.clone() });
-        let truncate = if self.log.term_at(position.index) == Some(position.term) {
+        let keeps_all = mutants.is(MutantId::SnapshotConflictingTailKept);
+        let held = self.log.term_at(position.index);
+        let truncate = if held == Some(position.term) || (keeps_all && held.is_some()) {
             self.log.compact(position.index);
             None
         } else {

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn large_messages_are_cut_and_joined() {
+    fn eraft_b06_large_messages_are_cut_and_joined() {
         let (mut splitter, mut joiner) = (Splitter::default(), Joiner::default());
         for byte in [1, 2] {
             let frames = splitter.split(&large(byte));

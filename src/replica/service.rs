@@ -104,6 +104,7 @@ impl<M: StateMachine> Handle<M> {
             return Err("no hello came first".to_owned());
         };
         let from = self.service.identity.check(&hello)?;
+        self.events.send(Event::PeerOpened { from }).await.map_err(|_| "the node is stopping")?;
         let mut frames = self.service.inbound(from, Channel::Peer, frames);
         let mut joiner = Joiner::default();
         while let Some(frame) = frames.next().await {

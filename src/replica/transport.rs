@@ -2,8 +2,10 @@
 //!
 //! - The queue to a peer is bounded and never blocks: what does not fit is lost, and Raft sends it again. A dead
 //!   peer costs one attempt to connect per backoff (eRaft span at 90% of a core: B5).
-//! - A stream opens when there is something to send. It is opened anew, with jittered backoff, when it breaks or
-//!   when something was sent and the peer was not heard for `peer_silence_ms`.
+//! - A stream opens when there is something to send. It is opened anew, with jittered backoff, when it breaks, or
+//!   when it may lead nowhere: requests were sent and not answered for `peer_silence_ms`, or the peer opened its own
+//!   anew, as it does if it hears no answers, and nothing was answered since. What a peer says of its own accord
+//!   proves nothing: it comes on the peer's stream, and ours may be dead all the same.
 //! - The first frame says who speaks to whom, in which cluster; the receiver refuses anything that is not for it.
 
 use std::collections::BTreeMap;
@@ -12,6 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -123,8 +126,26 @@ pub struct Transport {
 
 struct Peer {
     queue: mpsc::Sender<Message>,
-    /// When the peer was last heard, in milliseconds of our clock.
-    heard_ms: Arc<AtomicU64>,
+    signs: Arc<Signs>,
+}
+
+/// What a peer's messages say about our stream to it; microseconds of our clock.
+#[derive(Default)]
+struct Signs {
+    /// When it last answered a request.
+    answered_us: AtomicU64,
+    /// When it last opened its stream to us.
+    opened_us: AtomicU64,
+}
+
+impl Signs {
+    fn answered(&self) -> Moment {
+        Moment(Duration::from_micros(self.answered_us.load(Ordering::Relaxed)))
+    }
+
+    fn opened(&self) -> Moment {
+        Moment(Duration::from_micros(self.opened_us.load(Ordering::Relaxed)))
+    }
 }
 
 impl Transport {
@@ -133,7 +154,7 @@ impl Transport {
         let mut peers = BTreeMap::new();
         for (to, address) in identity.nodes.iter().filter(|(node, _)| **node != identity.id) {
             let (sender, queue) = mpsc::channel(options.peer_queue_capacity);
-            let heard_ms = Arc::new(AtomicU64::new(0));
+            let signs = Arc::<Signs>::default();
             let outbound = Outbound {
                 hello: identity.hello(*to),
                 route: Route { from: Party::Node(identity.id), to: Party::Node(*to), channel: Channel::Peer },
@@ -141,11 +162,11 @@ impl Transport {
                 options: options.clone(),
                 jitter: surroundings.draws.site("reconnect", to.0),
                 surroundings: surroundings.clone(),
-                heard_ms: heard_ms.clone(),
+                signs: signs.clone(),
                 queue,
             };
             tokio::spawn(outbound.run());
-            peers.insert(*to, Peer { queue: sender, heard_ms });
+            peers.insert(*to, Peer { queue: sender, signs });
         }
         Self { peers, clock: surroundings.clock.clone() }
     }
@@ -157,16 +178,23 @@ impl Transport {
         }
     }
 
-    /// Something came from `peer`.
-    pub fn heard(&self, peer: NodeId) {
+    /// `peer` answered a request: it hears us.
+    pub fn answered(&self, peer: NodeId) {
         if let Some(peer) = self.peers.get(&peer) {
-            peer.heard_ms.store(millis(self.clock.now()), Ordering::Relaxed);
+            peer.signs.answered_us.store(micros(self.clock.now()), Ordering::Relaxed);
+        }
+    }
+
+    /// `peer` opened its stream to us.
+    pub fn peer_opened(&self, peer: NodeId) {
+        if let Some(peer) = self.peers.get(&peer) {
+            peer.signs.opened_us.store(micros(self.clock.now()), Ordering::Relaxed);
         }
     }
 }
 
-fn millis(moment: Moment) -> u64 {
-    u64::try_from(moment.0.as_millis()).unwrap_or(u64::MAX)
+fn micros(moment: Moment) -> u64 {
+    u64::try_from(moment.0.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The task that feeds one peer.
@@ -177,7 +205,7 @@ struct Outbound {
     options: Options,
     surroundings: Surroundings,
     jitter: Site,
-    heard_ms: Arc<AtomicU64>,
+    signs: Arc<Signs>,
     queue: mpsc::Receiver<Message>,
 }
 
@@ -224,14 +252,15 @@ impl Outbound {
         };
         let opened = clock.timeout(timeout, opening).await.ok_or("no answer to the attempt to connect")?;
         let mut answers = opened?.into_inner();
-        self.heard_ms.store(millis(clock.now()), Ordering::Relaxed);
+        let opened_at = clock.now();
 
         let mut buffer = vec![first];
-        let mut unanswered_since: Option<Moment> = None;
-        let mut check_at = clock.now().after(ms(self.options.peer_silence_ms));
-        let mut alarm = Box::pin(clock.sleep_until(check_at));
+        let mut asked_at: Option<Moment> = None;
+        let silence = ms(self.options.peer_silence_ms);
+        let mut alarm = Box::pin(clock.sleep(silence / 2));
         loop {
             if !buffer.is_empty() {
+                let asks = buffer.iter().any(|message| message.body.is_request());
                 let messages = buffer.drain(..).map(|message| (&message).into()).collect();
                 let content = pb::batch::Content::Messages(pb::Messages { messages });
                 for frame in splitter.split(&pb::Batch { content: Some(content) }) {
@@ -242,7 +271,10 @@ impl Outbound {
                         () = clock.sleep(ms(self.options.peer_silence_ms)) => return Err("stuck".into()),
                     }
                 }
-                unanswered_since.get_or_insert(clock.now());
+                // The first request since the last answer.
+                if asks && asked_at.is_none_or(|asked| asked < self.signs.answered()) {
+                    asked_at = Some(clock.now());
+                }
             }
             tokio::select! {
                 biased;
@@ -251,15 +283,15 @@ impl Outbound {
                 }
                 () = &mut alarm => {
                     let now = clock.now();
-                    let heard = Moment(ms(self.heard_ms.load(Ordering::Relaxed)));
-                    if unanswered_since.is_some_and(|since| heard <= since) && now.since(heard) >= ms(self.options.peer_silence_ms) {
-                        return Err("not heard".into());
+                    let (answered, peer_opened) = (self.signs.answered(), self.signs.opened());
+                    if asked_at.is_some_and(|asked| answered <= asked && now.since(asked) >= silence) {
+                        return Err("not answered".into());
                     }
-                    if unanswered_since.is_some_and(|since| heard > since) {
-                        unanswered_since = None;
+                    // The peer had time to answer on its new stream.
+                    if peer_opened > opened_at.max(answered) && now.since(peer_opened) >= silence / 2 {
+                        return Err("the peer opened its own anew".into());
                     }
-                    check_at = now.after(ms(self.options.peer_silence_ms));
-                    alarm = Box::pin(clock.sleep_until(check_at));
+                    alarm = Box::pin(clock.sleep(silence / 2));
                 }
                 taken = self.queue.recv_many(&mut buffer, MESSAGES_PER_FRAME_MAX) => {
                     if taken == 0 {

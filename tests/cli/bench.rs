@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::Single;
 
 #[test]
-fn a_benchmark_reports_and_writes_a_history_that_a_checker_takes() {
+fn eraft_b24_a_benchmark_reports_and_writes_a_history_that_a_checker_takes() {
     let directory = tempfile::tempdir().unwrap();
     let node = Single::start(directory.path());
     let history = directory.path().join("history.jsonl");

@@ -52,7 +52,7 @@ fn json_is_stable() {
 }
 
 #[test]
-fn values_are_any_bytes_up_to_the_limit() {
+fn eraft_b26_values_are_any_bytes_up_to_the_limit() {
     let directory = tempfile::tempdir().unwrap();
     let node = Single::start(directory.path());
     let every_byte: Vec<u8> = (0..=255).collect();

@@ -65,7 +65,7 @@ fn a_data_directory_in_use_is_exit_code_3() {
 }
 
 #[test]
-fn a_data_directory_of_another_cluster_or_node_is_refused() {
+fn eraft_b42_a_data_directory_of_another_cluster_or_node_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut node = Single::start(directory.path());
     node.server.signal(libc::SIGTERM);

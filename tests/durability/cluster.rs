@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use eraft::client::{Client, ClientOptions};
 use eraft::history::Recorder;
+use eraft::proto::admin::admin_client::AdminClient;
+use eraft::proto::admin::{Status, StatusRequest};
 use eraft::random::Draws;
 use eraft::replica::Surroundings;
 use eraft::replica::link::Link;
@@ -217,6 +219,21 @@ impl Cluster {
         let seed = OTHERS.fetch_add(1, Ordering::Relaxed);
         let draws = Draws::new(seed, &format!("durability client {number}"));
         Client::new(options, Surroundings { link: Link, clock: Clock::default(), draws }, recorder)
+    }
+
+    /// The process of node `id`, which runs.
+    pub fn pid(&self, id: u64) -> u32 {
+        self.running.get(&id).expect("it runs").id()
+    }
+
+    /// What node `id` says of itself, with what `eraft status` leaves out; `None` if it does not answer.
+    pub async fn status_of(&self, id: u64) -> Option<Status> {
+        let address = self.nodes[&NodeId(id)];
+        let asking = async move {
+            let mut admin = AdminClient::connect(format!("http://{address}")).await.ok()?;
+            Some(admin.get_status(StatusRequest {}).await.ok()?.into_inner())
+        };
+        tokio::time::timeout(Duration::from_secs(5), asking).await.ok()?
     }
 
     /// What the nodes say of themselves; `None` if none answers.

@@ -29,7 +29,7 @@ fn history_path() -> PathBuf {
 }
 
 #[test]
-fn acknowledged_writes_survive_kill_9_of_all_nodes() {
+fn eraft_b02_b03_acknowledged_writes_survive_kill_9_of_all_nodes() {
     alone(async {
         let mut site = draws("kill").site("load", 0);
         let history = File::create(history_path()).expect("a history");

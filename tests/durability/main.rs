@@ -6,6 +6,7 @@
 //! - [`power`]: everything that no sync covered is lost.
 //! - [`failure`]: a failed sync ends the node.
 //! - [`damage`]: a damaged log is refused, a torn one is not.
+//! - [`stream`]: a follower gets a large state back in bounded memory, and goes on where it was interrupted.
 //!
 //! A C shim that is preloaded into the nodes tells what they do to their files ([`shim`]); what follows from that is
 //! judged by pure functions ([`disk`], [`cover`], [`ledger`]) that have tests of their own on made-up records.
@@ -24,6 +25,7 @@ mod ledger;
 mod power;
 mod records;
 mod shim;
+mod stream;
 mod workload;
 
 use std::future::Future;

@@ -1,10 +1,12 @@
 //! Nodes of one process on loopback, in memory: the shell end to end, without files.
 //!
 //! - [`serve`]: three nodes serve and agree; calls by themselves.
+//! - [`client`]: how a client treats the nodes.
 //! - [`snapshot`]: a follower that has lost everything, with a crash at each step of getting it back.
 //! - [`quiet`]: what a cluster does that nobody uses, and what a dead peer costs.
 #![cfg(not(madsim))]
 
+mod client;
 mod nodes;
 mod quiet;
 mod serve;

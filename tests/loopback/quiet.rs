@@ -38,6 +38,23 @@ fn eraft_b17_nothing_is_written_when_nobody_uses_it() {
     assert_eq!(after, before, "steps on the disks of an idle cluster");
 }
 
+/// A read of eRaft's was an entry in the log (B35), and a look at a node read all of its keys (B38).
+#[test]
+fn eraft_b35_a_read_writes_nothing() {
+    let mut group = Group::new(1, Options { apply_flush_ms: 10, ..Options::default() });
+    let volume = Watched::new(MemoryVolume::new(), Orders::default());
+    group.start(1, &volume);
+    let client = group.client(9);
+    assert_eq!(group.here.block_on(client.put("a".into(), "1".into())), Outcome::Ok(()));
+    let is_flushed = |status: &eraft::proto::admin::Status| status.durable_applied == status.commit;
+    wait_for("it is flushed", || group.status(1).filter(is_flushed));
+    let before = volume.steps();
+    for _ in 0..100 {
+        assert_eq!(group.here.block_on(client.get("a".into())), Outcome::Ok(Some("1".into())));
+    }
+    assert_eq!(volume.steps(), before);
+}
+
 /// eRaft's leader span at 90% of a core when a follower's port refused it (B5).
 #[test]
 fn eraft_b05_a_dead_peer_costs_one_attempt_per_backoff() {

@@ -16,7 +16,7 @@ use tonic::Code;
 use super::nodes::{free_addresses, surroundings};
 
 #[tokio::test]
-async fn three_nodes_serve_and_agree() {
+async fn eraft_b37_three_nodes_serve_and_tell_a_missing_key_from_an_empty_value() {
     let nodes = free_addresses(3);
     for id in nodes.keys() {
         let identity =

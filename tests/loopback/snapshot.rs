@@ -98,7 +98,7 @@ fn eraft_b29_a_crash_at_each_step_of_installing_a_snapshot() {
 /// A transfer may take much longer than one silence, as long as it moves: it used to end after six of them, and began
 /// anew for ever.
 #[test]
-fn a_transfer_that_is_slow_but_moves_is_not_given_up() {
+fn eraft_b16_a_transfer_that_is_slow_but_moves_is_not_given_up() {
     let options = Options { snapshot_silence_ms: 100, snapshot_chunk_bytes_max: 512, ..options() };
     let (mut group, _volumes) = group(options);
     let write_time = Duration::from_millis(90);

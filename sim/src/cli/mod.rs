@@ -5,6 +5,7 @@ mod core;
 mod diff;
 mod fuzz;
 mod list;
+mod model;
 mod output;
 mod records;
 mod replay;
@@ -50,6 +51,8 @@ enum Command {
     List(list::Arguments),
     /// Run the random scheduler over the pure core.
     Core(core::Arguments),
+    /// Visit every state of bounded models of the core and of sessions.
+    Model(model::Arguments),
 }
 
 /// Why a command did not do what it was asked for.
@@ -126,6 +129,7 @@ fn execute(command: Command, simulate: Simulate) -> Result<u8, Failure> {
         Command::Diff(arguments) => diff::execute(&arguments, &mut out)?,
         Command::List(arguments) => list::execute(&arguments, &mut out)?,
         Command::Core(arguments) => core::execute(&arguments, &mut out)?,
+        Command::Model(arguments) => model::execute(&arguments, &mut out)?,
     };
     out.flush()?;
     Ok(code)

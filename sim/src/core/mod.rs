@@ -7,8 +7,8 @@
 
 mod dice;
 mod liveness;
-mod node;
-mod quiet;
+pub(crate) mod node;
+pub(crate) mod quiet;
 mod swarm;
 mod world;
 

@@ -1,18 +1,18 @@
-//! One node of a run: the core, its disk, the writes on their way there, and a state machine that is a hash.
+//! One node of a run or of a model: the core, its disk, the writes on their way there, and a state machine that is a hash.
 
 use std::collections::VecDeque;
 
 use eraft::raft::{
-    Base, Config, Effect, Entry, HardState, Log, Membership, Message, Persist, Position, Raft, Timer, WriteId,
+    Base, Config, Effect, Entry, HardState, Log, Membership, Message, Payload, Persist, Position, Raft,
+    Timer, WriteId,
 };
-use eraft::types::NodeId;
+use eraft::types::{Index, NodeId, Term};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::dice::Dice;
 use crate::invariants::chain::hash_entry;
 
 /// A state of the state machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     /// The last entry in it.
     pub applied: Position,
@@ -29,7 +29,7 @@ impl State {
 }
 
 /// What survives a crash.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Disk {
     hard: HardState,
     base: Base,
@@ -48,8 +48,29 @@ impl Disk {
         }
     }
 
-    fn last(&self) -> Position {
+    /// A disk that holds the hard state, and a log with entries of these terms.
+    pub fn holding(membership: &Membership, term: u64, vote: Option<NodeId>, log: &[u64]) -> Self {
+        let entries = log.iter().zip(1..).map(|(term, index)| Entry {
+            index: Index(index),
+            term: Term(*term),
+            payload: Payload::Noop,
+        });
+        Self {
+            hard: HardState { term: Term(term), vote },
+            entries: entries.collect(),
+            ..Self::new(membership)
+        }
+    }
+
+    /// The last position of the log.
+    pub fn last(&self) -> Position {
         self.entries.back().map_or(self.base.position, Entry::position)
+    }
+
+    /// The entry at `index`, if the log holds it.
+    pub fn entry(&self, index: Index) -> Option<&Entry> {
+        let at = index.0.checked_sub(self.base.position.index.0 + 1)?;
+        self.entries.get(usize::try_from(at).ok()?)
     }
 
     fn write(&mut self, write: Persist) {
@@ -85,6 +106,7 @@ impl Disk {
 }
 
 /// One node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     /// The core; `None` while the node is down.
     pub raft: Option<Raft>,
@@ -128,9 +150,8 @@ impl Node {
         self.raft = Some(Raft::new(config, self.disk.hard, log, self.state.applied.index, effects));
     }
 
-    /// Power is lost: of the writes under way any first part is on disk.
-    pub fn crash(&mut self, dice: &mut Dice) {
-        let kept = dice.below(self.writes.len() + 1);
+    /// Power is lost: of the writes under way the first `kept` are on disk.
+    pub fn crash(&mut self, kept: usize) {
         for write in self.writes.drain(..).take(kept) {
             self.disk.write(write);
         }
@@ -139,19 +160,26 @@ impl Node {
         self.armed = [false; 2];
     }
 
-    /// Takes a write.
-    pub fn write(&mut self, write: Persist) {
-        self.writes.push_back(write);
+    /// Does what `effect` asks of this node's disk, timers and messages; gives back what concerns others.
+    pub fn perform(&mut self, effect: Effect, mut send: impl FnMut(NodeId, Message)) -> Option<Effect> {
+        match effect {
+            Effect::Persist(write) => self.writes.push_back(write),
+            Effect::Send { to, message, after: None } => send(to, message),
+            // It waits until the write is durable.
+            Effect::Send { to, message, after: Some(after) } => self.held.push_back((after, to, message)),
+            Effect::Arm(timer) => {
+                *self.armed(timer) = true;
+                self.heard |= timer == Timer::Election;
+            }
+            Effect::Disarm(timer) => *self.armed(timer) = false,
+            other => return Some(other),
+        }
+        None
     }
 
     /// How many writes are under way.
     pub fn writes(&self) -> usize {
         self.writes.len()
-    }
-
-    /// Keeps `message` until `after` is durable.
-    pub fn hold(&mut self, after: WriteId, to: NodeId, message: Message) {
-        self.held.push_back((after, to, message));
     }
 
     /// Completes the first `count` writes; returns the last of them.

@@ -143,7 +143,8 @@ impl World {
                 self.compact(node, Index(durable - kept as u64))
             }
             Action::Crash => {
-                self.nodes[node].crash(&mut self.dice);
+                let kept = self.dice.below(self.nodes[node].writes() + 1);
+                self.nodes[node].crash(kept);
                 if self.dice.percent(self.swarm.restart_at_once_percent) { self.start(node) } else { Ok(()) }
             }
             Action::Restart => self.start(node),
@@ -340,18 +341,10 @@ impl World {
     ) -> Result<(), Violation> {
         let id = NodeId(node as u64 + 1);
         for effect in effects.drain(..) {
-            let me = &mut self.nodes[node];
+            let (me, packets) = (&mut self.nodes[node], &mut self.packets);
+            let post = |to, message| packets.push_back(Packet::Message { from: id, to, message });
+            let Some(effect) = me.perform(effect, post) else { continue };
             match effect {
-                Effect::Persist(write) => me.write(write),
-                Effect::Send { to, message, after: None } => {
-                    self.post(Packet::Message { from: id, to, message })
-                }
-                Effect::Send { to, message, after: Some(after) } => me.hold(after, to, message),
-                Effect::Arm(timer) => {
-                    *me.armed(timer) = true;
-                    me.heard |= timer == Timer::Election;
-                }
-                Effect::Disarm(timer) => *me.armed(timer) = false,
                 Effect::Apply(entries) => {
                     for entry in &entries {
                         me.state.apply(entry);
@@ -361,6 +354,9 @@ impl World {
                 }
                 Effect::ReadReady { .. } => self.stats.reads += 1,
                 Effect::Proposed { .. } | Effect::Refused { .. } => {}
+                Effect::Persist(_) | Effect::Send { .. } | Effect::Arm(_) | Effect::Disarm(_) => {
+                    unreachable!("the node has performed it")
+                }
                 Effect::SendSnapshot { to, term } => {
                     let from = Stream { node: id, incarnation: me.incarnation, term };
                     let state = Box::new(me.disk.state.clone());

@@ -9,6 +9,8 @@
 //! | raft.state_machine_safety | no two nodes commit or apply different entries at one index | figure 3 |
 //! | raft.commit_current_term | commit by counting only for entries of the leader's term | 5.4.2, figure 8 |
 //! | raft.vote_once | one vote per term, durable before it is answered | 5.2 |
+//! | raft.pre_vote | a node raises its term only after a quorum said that it would vote | dissertation 9.6 |
+//! | raft.check_quorum | a leader that hears no quorum for an election timeout stops leading | dissertation 6.2 |
 //! | raft.monotonic | term, commit and applied never go back | figure 2 |
 //! | raft.ack_durable | what is acknowledged or committed by counting is durable | 5.3; dissertation 10.2.1 |
 //! | raft.read_index | a read returns nothing older than what was committed when it came | dissertation 6.4 |
@@ -20,6 +22,7 @@
 
 mod ack_durable;
 pub mod chain;
+mod check_quorum;
 mod commit_current_term;
 mod election_safety;
 pub mod facts;
@@ -27,6 +30,7 @@ mod leader_append_only;
 mod leader_completeness;
 mod log_matching;
 mod monotonic;
+mod pre_vote;
 mod read_index;
 mod snapshot;
 mod state_machine_safety;
@@ -168,6 +172,8 @@ impl Default for Suite {
                 Box::<read_index::ReadIndex>::default(),
                 Box::<snapshot::Snapshot>::default(),
                 Box::<monotonic::Monotonic>::default(),
+                Box::<pre_vote::PreVote>::default(),
+                Box::<check_quorum::CheckQuorum>::default(),
             ],
         }
     }

@@ -2,6 +2,7 @@
 //! cores that are lied to, or whose effects are.
 
 use bytes::Bytes;
+use eraft::mutants::{MutantId, Mutants};
 use eraft::raft::{
     Base, Body, Config, Effect, Entry, HardState, Input, Log, Membership, Message, Payload, Persist,
     Position, Raft, RequestId, Timer, WriteId,
@@ -282,6 +283,47 @@ fn a_crash_may_come_before_the_snapshot_is_installed_and_not_after() {
 }
 
 #[test]
+fn a_term_that_nobody_agreed_to() {
+    let mut bench = Bench::new("raft.pre_vote", &[ONE, TWO, THREE]);
+    let mut raft = with_mutant(bench.fresh(ONE), MutantId::ElectionNoPreVote);
+    let result = bench.step(&mut raft, Input::Timeout(Timer::Election), |_| {});
+    assert_eq!(fingerprint(result), "raft.pre_vote: a term was raised without the consent of a quorum");
+
+    // One of three agrees: with the node itself that is a quorum.
+    let mut bench = Bench::new("raft.pre_vote", &[ONE, TWO, THREE]);
+    let mut raft = bench.fresh(ONE);
+    for input in [Input::Timeout(Timer::Election), from(TWO, 1, Body::PreVoteReply { granted: true })] {
+        bench.step(&mut raft, input, |_| {}).expect("a quorum agreed");
+    }
+    assert_eq!(raft.hard().term, Term(1));
+}
+
+#[test]
+fn a_leader_that_nobody_answers() {
+    for (mutant, stays) in [(MutantId::ElectionNoCheckQuorum, true), (MutantId::KvNoDedup, false)] {
+        let mut bench = Bench::new("raft.check_quorum", &[ONE, TWO, THREE]);
+        let mut raft = with_mutant(bench.fresh(ONE), mutant);
+        for input in [
+            Input::Timeout(Timer::Election),
+            from(TWO, 1, Body::PreVoteReply { granted: true }),
+            Input::Persisted(WriteId(1)),
+            from(TWO, 1, Body::VoteReply { granted: true }),
+            Input::Timeout(Timer::Election),
+        ] {
+            bench.step(&mut raft, input, |_| {}).expect("a new leader has an election timeout of grace");
+        }
+        assert!(raft.is_leader());
+        let result = bench.step(&mut raft, Input::Timeout(Timer::Election), |_| {});
+        if stays {
+            let expected = "raft.check_quorum: a leader without a quorum leads on";
+            assert_eq!(fingerprint(result), expected);
+        } else {
+            assert!(result.is_ok() && !raft.is_leader());
+        }
+    }
+}
+
+#[test]
 fn a_stale_read() {
     let mut bench = Bench::new("raft.read_index", &[ONE]);
     let mut raft = bench.single_leader();
@@ -309,7 +351,7 @@ fn an_entry_of_an_earlier_term_committed_by_counting() {
     let mut bench = Bench::new("raft.commit_current_term", &[ONE]);
     let hard = HardState { term: Term(1), vote: None };
     let mut raft = bench.open(ONE, hard, vec![entry(1, 1, "a")]).expect("a follower violates nothing");
-    raft = with_mutant(raft);
+    raft = with_mutant(raft, MutantId::ReplicationCommitOldTerm);
     bench.step(&mut raft, Input::Timeout(Timer::Election), |_| {}).expect("a candidate violates nothing");
     // It is elected and counts in the same step; its no-op is not durable yet.
     let result = bench.step(&mut raft, Input::Persisted(WriteId(1)), |_| {});
@@ -317,10 +359,9 @@ fn an_entry_of_an_earlier_term_committed_by_counting() {
     assert_eq!(fingerprint(result), expected);
 }
 
-/// The same node with the bug of figure 8 planted.
-fn with_mutant(raft: Raft) -> Raft {
-    use eraft::mutants::{MutantId, Mutants};
-    let mutants = Mutants::with(MutantId::ReplicationCommitOldTerm);
+/// The same node with a planted bug.
+fn with_mutant(raft: Raft, mutant: MutantId) -> Raft {
+    let mutants = Mutants::with(mutant);
     let config = Config { mutants, ..raft.config().clone() };
     Raft::new(config, raft.hard(), raft.log().clone(), Index(0), &mut Vec::new())
 }

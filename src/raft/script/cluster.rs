@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 
 use super::text;
+use crate::mutants::Mutants;
 use crate::raft::{
     Base, Config, Effect, Entry, HardState, Input, Log, Membership, Message, Payload, Persist, Position,
     Raft, RequestId, Role, Timer, WriteId,
@@ -22,9 +23,10 @@ type Done = Result<(), Box<dyn Error>>;
 #[derive(Clone, Copy, Default)]
 pub struct Shape {
     pub nodes: u64,
-    pub learners: u64,
     pub entries_max: Option<usize>,
     pub appends_max: Option<usize>,
+    pub uncommitted_bytes_max: Option<usize>,
+    pub mutants: Mutants,
 }
 
 /// Which messages a command is about; nothing said: all.
@@ -72,6 +74,25 @@ impl Packet {
     }
 }
 
+/// The members that a script asks for; all nodes but the learners vote if it does not say who.
+pub fn membership(
+    nodes: u64,
+    learners: u64,
+    voters: &str,
+    outgoing: &str,
+) -> Result<Membership, Box<dyn Error>> {
+    let set = |numbers: &str| -> Result<BTreeSet<NodeId>, Box<dyn Error>> {
+        Ok(numbers.split_whitespace().map(|number| number.parse().map(NodeId)).collect::<Result<_, _>>()?)
+    };
+    let voting = nodes - learners;
+    let all = || (1..=voting).map(NodeId).collect();
+    Ok(Membership {
+        voters: if voters.is_empty() { all() } else { set(voters)? },
+        outgoing: set(outgoing)?,
+        learners: (voting + 1..=nodes).map(NodeId).collect(),
+    })
+}
+
 #[derive(Default)]
 struct Node {
     raft: Option<Raft>,
@@ -112,12 +133,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub fn new(shape: Shape) -> Self {
-        let voters = shape.nodes - shape.learners;
-        let membership = Membership {
-            learners: (voters + 1..=shape.nodes).map(NodeId).collect(),
-            ..Membership::of((1..=voters).map(NodeId))
-        };
+    pub fn new(shape: Shape, membership: Membership) -> Self {
         let nodes = (1..=shape.nodes).map(|node| (NodeId(node), Node::default())).collect();
         let mut cluster = Self { shape, membership, nodes, ..Self::default() };
         for node in 1..=shape.nodes {
@@ -146,6 +162,8 @@ impl Cluster {
                 appends_max: self.shape.appends_max.unwrap_or(64),
                 bytes_max: usize::MAX,
             },
+            uncommitted_bytes_max: self.shape.uncommitted_bytes_max.unwrap_or(usize::MAX),
+            mutants: self.shape.mutants,
             ..Config::new(id)
         };
         let membership = self.membership.clone();

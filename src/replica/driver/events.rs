@@ -60,8 +60,11 @@ impl<M: StateMachine> Driver<M> {
 
     pub(super) fn handle(&mut self, event: Event<M>) {
         match event {
+            Event::PeerOpened { from } => self.transport.peer_opened(from),
             Event::Messages { from, messages } => {
-                self.transport.heard(from);
+                if messages.iter().any(|message| !message.body.is_request()) {
+                    self.transport.answered(from);
+                }
                 for message in messages {
                     self.step(Input::Message { from, message });
                 }

@@ -74,6 +74,10 @@ impl From<Refusal> for Denial {
 
 /// What the driver is told.
 pub(super) enum Event<M: StateMachine> {
+    /// A peer opened its stream to us.
+    PeerOpened {
+        from: NodeId,
+    },
     Messages {
         from: NodeId,
         messages: Vec<Message>,

@@ -59,7 +59,7 @@ async fn replica(
 /// A heartbeat and the election timeout are there at the same moment: the heartbeat comes first and re-arms the
 /// timer, so the timeout never reaches the core (eRaft turned a node into a candidate there: B13).
 #[tokio::test]
-async fn a_heartbeat_in_the_same_batch_disarms_a_timeout_that_is_due() {
+async fn eraft_b13_a_heartbeat_in_the_same_batch_disarms_a_timeout_that_is_due() {
     let journal = Arc::new(Journal::default());
     let options = Options { heartbeat_ms: 50, election_timeout_ms: (200, 200), ..Options::default() };
     let replica = replica(3, options, journal.clone(), Arc::default()).await;
@@ -108,7 +108,7 @@ fn open_session(client: u64) -> Bytes {
 }
 
 #[tokio::test]
-async fn a_failed_write_ends_the_replica_and_nothing_is_acknowledged_after_it() {
+async fn eraft_b04_a_failed_write_ends_the_replica_and_nothing_is_acknowledged_after_it() {
     let volume = Arc::new(MemoryVolume::default());
     let (handle, _stop) = leader_of_one(volume.clone()).await;
     let first = handle.propose(open_session(1), soon()).await;
@@ -163,4 +163,61 @@ async fn a_state_ahead_of_the_log_resets_the_log_at_open_and_one_behind_it_refus
         "the log starts at 10 but the state ends at 0: the entries between are missing; \
          this data directory cannot be used any more"
     );
+}
+
+/// eRaft closed its database under tasks that went on using it (B20).
+#[tokio::test]
+async fn eraft_b20_when_a_replica_has_stopped_nobody_holds_its_stores() {
+    let volume = Arc::new(MemoryVolume::default());
+    let (handle, stop) = leader_of_one(volume.clone()).await;
+    assert!(matches!(handle.propose(open_session(1), soon()).await, Decision::Done(..)));
+    stop.send(()).expect("it runs");
+    while handle.status().await.is_some() {
+        tokio::task::yield_now().await;
+    }
+    for name in ["log", "state.0"] {
+        assert!(volume.open_store(name).is_ok(), "{name} is still open");
+    }
+}
+
+/// A leader's entry is replaced by another leader's at the same index; who waits must not get that one's reply. eRaft
+/// told the waiter of an index whatever was applied there (B21).
+#[tokio::test]
+async fn eraft_b21_a_waiter_never_gets_the_reply_of_another_entry_at_its_index() {
+    let journal = Arc::new(Journal::default());
+    let options = Options { heartbeat_ms: 20, election_timeout_ms: (40, 40), ..Options::default() };
+    let replica = replica(3, options, journal.clone(), Arc::default()).await;
+    let handle = replica.handle();
+    let running = tokio::spawn(replica.run(std::future::pending()));
+    let says = |from, term, body| {
+        let messages = vec![Message { term: Term(term), body }];
+        assert!(handle.events.try_send(Event::Messages { from: NodeId(from), messages }).is_ok());
+    };
+    while !journal.mentions("PreVote { last") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    says(2, 1, Body::PreVoteReply { granted: true });
+    while !journal.mentions("body: Vote {") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    says(2, 1, Body::VoteReply { granted: true });
+    while handle.status().await.expect("it runs").role != "leader" {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (reply, mut decided) = oneshot::channel();
+    let propose = Event::Propose { command: open_session(1), deadline: soon(), reply };
+    assert!(handle.events.try_send(propose).is_ok());
+    while !journal.mentions("Proposed {") {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let entry = |index, payload| crate::raft::Entry { index: Index(index), term: Term(2), payload };
+    let entries =
+        vec![entry(1, crate::raft::Payload::Noop), entry(2, crate::raft::Payload::Command(open_session(2)))];
+    says(3, 2, Body::Append { previous: Position::default(), entries, commit: Index(2) });
+    while handle.status().await.expect("it runs").applied < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let decision = decided.try_recv().expect("it is told something");
+    assert!(matches!(decision, Decision::Unknown(_)), "{decision:?}");
+    running.abort();
 }

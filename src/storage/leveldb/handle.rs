@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr::{NonNull, null_mut};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use leveldb_sys as sys;
 
@@ -24,6 +24,20 @@ pub const BLOOM_BITS_PER_KEY: i32 = 10;
 
 /// A memtable of this size is written out as a table and its log dropped; it bounds what a restart replays.
 pub const WRITE_BUFFER_BYTES: usize = 4 << 20;
+
+unsafe extern "C" {
+    /// `leveldb::EnvPosixTestHelper::SetReadOnlyMMapLimit(int)`, for which the C interface has no name.
+    #[link_name = "_ZN7leveldb18EnvPosixTestHelper20SetReadOnlyMMapLimitEi"]
+    fn set_read_only_mmap_limit(limit: std::ffi::c_int);
+}
+
+/// Lets LevelDB read tables instead of mapping them: what a scan has touched would count as our memory, and a page
+/// that the device does not deliver would end the process with SIGBUS instead of failing a read.
+fn read_tables_by_calls() {
+    static ONCE: Once = Once::new();
+    // SAFETY: sets a number that LevelDB looks at when its environment is made, at the first open; we come before.
+    ONCE.call_once(|| unsafe { set_read_only_mmap_limit(0) });
+}
 
 /// LevelDB's own words.
 pub type Message = String;
@@ -49,6 +63,7 @@ impl Database {
     pub fn open(path: &Path, create: bool, keep: Arc<dyn Any + Send + Sync>) -> Result<Self, Message> {
         let name =
             CString::new(path.as_os_str().as_bytes()).map_err(|_| "the path has a zero byte".to_string())?;
+        read_tables_by_calls();
         let (options, cache, filter) = (Options::new(), Cache::new(), Filter::new());
         // SAFETY: `options`, `cache` and `filter` are live; the database borrows the latter two and is closed before
         // they are released (see Drop and the order of fields).

@@ -9,8 +9,7 @@
 //! fails the read that meets it. Damage to CURRENT, MANIFEST or a log refuses the store at open, with file and
 //! offset. The exception is the very last record of a log: damage inside it, or the loss of whole records from the
 //! log's end, cannot be told from a write that the machine never finished, and is cut off with a warning. Tables are
-//! mapped into memory, so a device that fails to deliver a table's page ends the process with SIGBUS: a failure to
-//! read stops the node, though not with a sentence.
+//! read by calls and not mapped into memory, so a device that fails to deliver one fails the read.
 //!
 //! What we assume of the file system: within one directory, names change in order. LevelDB switches CURRENT to a new
 //! MANIFEST and deletes the old one without a sync between; file systems with a journal keep that order.
