@@ -314,7 +314,7 @@ fn a_closed_session_is_out_of_the_count_and_a_late_duplicate_cannot_bring_it_bac
         ..small().sessions
     }));
     group.open(1, 0);
-    assert_eq!(group.append(1, 0, 0, "a"), done());
+    assert_eq!(did(group.append(1, 0, 0, "a")), Did::Done(true));
     for _ in 0..2 {
         assert_eq!(group.apply(&close(1, 0)).1, KvReply::SessionClosed);
         assert_eq!((group.status().sessions, group.sessions_in_store()), (0, 0));
@@ -339,7 +339,7 @@ fn a_loop_of_one_shot_clients_never_fills_the_table() {
     for client in 0..clients {
         let time_ms = client * 100;
         assert_eq!(group.open(client, time_ms), KvReply::SessionOpened, "client {client}");
-        assert_eq!(group.append(client, 0, 0, "a"), done());
+        assert_eq!(did(group.append(client, 0, 0, "a")), Did::Done(true));
         group.apply(&close(client, time_ms));
     }
     let records = group.map.keys().filter(|key| key.starts_with(b"s/")).count() as u64;
