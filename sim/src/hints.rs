@@ -82,7 +82,11 @@ pub(crate) fn resolve(history: Vec<u8>, effects: Vec<(Index, Mutation)>) -> Vec<
                     unknown.insert(invoked, (asked, number));
                 }
             }
-            _ => claimed.extend(line.index),
+            // A read only reflects the index that it tells.
+            _ => {
+                let asked = open.remove(&process);
+                claimed.extend(line.index.filter(|_| asked.is_some_and(|(_, (f, ..))| f != "get")));
+            }
         }
     }
     if unknown.is_empty() {
@@ -139,6 +143,8 @@ mod tests {
             r#"{"process":2,"type":"info","f":"put","error":"no answer"}"#,
             r#"{"process":0,"type":"info","f":"put","error":"no answer"}"#,
             r#"{"process":3,"type":"info","f":"put","error":"no answer"}"#,
+            r#"{"process":1,"type":"invoke","f":"get","key":"k"}"#,
+            r#"{"process":1,"type":"ok","f":"get","value":"1","index":9}"#,
         ];
         let resolved = resolve(history.join("\n").into_bytes(), vec![put(4, "1"), put(5, "1"), put(9, "1")]);
         let resolved = String::from_utf8(resolved).unwrap();

@@ -41,8 +41,10 @@ fn a_model_that_reaches_nothing_is_no_pass() {
     assert_eq!(reached.get("two leaders in different terms"), Some(&false), "{reached:?}");
 }
 
-/// In which model each bug is found, with which other bounds, and by which oracle.
-const EXAM: [(MutantId, &str, &[(&str, u8)], &str); 12] = [
+/// A planted bug, in which model it is found, with which other bounds, and by which oracle.
+type Exam = (MutantId, &'static str, &'static [(&'static str, u8)], &'static str);
+
+const EXAM: [Exam; 12] = [
     (MutantId::ElectionVoteNotDurable, "election", &[], "raft.election_safety"),
     (MutantId::ElectionVoteTwice, "election", NO_CRASH, "raft.election_safety"),
     (MutantId::ElectionStaleVoteCounted, "election", NO_CRASH, "raft.election_safety"),

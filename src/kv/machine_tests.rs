@@ -108,8 +108,11 @@ pub(super) fn append(key: &'static str, value: &'static str) -> Operation {
     Operation::Append(Append { key: key.into(), value: value.into() })
 }
 
-fn done() -> KvReply {
-    KvReply::Mutation(MutationResult { result: Some(Did::Done(true)) })
+fn did(reply: KvReply) -> Did {
+    match reply {
+        KvReply::Mutation(result) => result.result.expect("a mutation has a result"),
+        other => panic!("{other:?} is not what a mutation did"),
+    }
 }
 
 fn reason(reply: KvReply) -> RefusedReason {
@@ -140,9 +143,10 @@ fn small() -> KvLimits {
 fn opening_a_session_is_idempotent_and_keeps_its_replies() {
     let mut group = Group::new(small());
     assert_eq!(group.open(1, 5), KvReply::SessionOpened);
-    assert_eq!(group.append(1, 0, 0, "a"), done());
+    let first = MutationResult { result: Some(Did::Done(true)), index: 2 };
+    assert_eq!(group.append(1, 0, 0, "a"), KvReply::Mutation(first.clone()));
     assert_eq!(group.open(1, 6), KvReply::SessionOpened);
-    assert_eq!(group.append(1, 0, 0, "a"), done());
+    assert_eq!(group.append(1, 0, 0, "a"), KvReply::Mutation(first), "the index of the first, too");
     assert_eq!(group.get("k"), Some(b"a".to_vec()));
     assert_eq!(group.status(), KvStatus { sessions: 1, time_ms: 6 });
 }
@@ -159,10 +163,14 @@ fn eraft_b36_the_numbers_of_a_window_come_in_any_order_and_the_edges_are_exact()
     let mut group = Group::new(small());
     group.open(1, 0);
     for (sequence, value) in [(3, "d"), (0, "a"), (2, "c"), (1, "b")] {
-        assert_eq!(group.append(1, sequence, 0, value), done());
+        assert_eq!(did(group.append(1, sequence, 0, value)), Did::Done(true));
     }
     assert_eq!(reason(group.append(1, 4, 0, "e")), RefusedReason::RefusedAboveWindow);
-    assert_eq!(group.append(1, 4, 1, "e"), done(), "acknowledging one number makes room for one");
+    assert_eq!(
+        did(group.append(1, 4, 1, "e")),
+        Did::Done(true),
+        "acknowledging one number makes room for one"
+    );
     assert_eq!(reason(group.append(1, 0, 0, "a")), RefusedReason::RefusedStaleSequence);
     assert_eq!(reason(group.append(1, 5, 0, "f")), RefusedReason::RefusedAboveWindow, "it never moves back");
     assert_eq!(group.get("k"), Some(b"dacbe".to_vec()));
@@ -173,7 +181,7 @@ fn a_refused_number_is_not_used_up() {
     let mut group = Group::new(small());
     group.open(1, 0);
     assert_eq!(reason(group.append(1, 4, 0, "a")), RefusedReason::RefusedAboveWindow);
-    assert_eq!(group.append(1, 4, 4, "a"), done());
+    assert_eq!(did(group.append(1, 4, 4, "a")), Did::Done(true));
     assert_eq!(group.get("k"), Some(b"a".to_vec()));
 }
 
@@ -186,7 +194,8 @@ fn a_refusal_in_the_log_is_a_reply_that_a_retry_gets_again() {
     assert_eq!(
         first,
         KvReply::Mutation(MutationResult {
-            result: Some(Did::Refused("the value would have 9 bytes; at most 8 are allowed".into()))
+            result: Some(Did::Refused("the value would have 9 bytes; at most 8 are allowed".into())),
+            index: 3,
         })
     );
     let put = Operation::Put(Put { key: "k".into(), value: "".into() });
@@ -200,8 +209,8 @@ fn two_sessions_use_the_same_numbers_apart() {
     let mut group = Group::new(small());
     group.open(1, 0);
     group.open(2, 0);
-    assert_eq!(group.append(1, 0, 0, "a"), done());
-    assert_eq!(group.append(2, 0, 0, "b"), done());
+    assert_eq!(did(group.append(1, 0, 0, "a")), Did::Done(true));
+    assert_eq!(did(group.append(2, 0, 0, "b")), Did::Done(true));
     assert_eq!(group.get("k"), Some(b"ab".to_vec()));
 }
 
@@ -210,7 +219,7 @@ fn the_records_are_as_documented_and_nothing_collides() {
     let mut group = Group::new(small());
     group.open(1, 7);
     let (batch, _) = group.apply(&execute(1, 3, 2, append("t", "x"), 9));
-    let result = MutationResult { result: Some(Did::Done(true)) };
+    let result = MutationResult { result: Some(Did::Done(true)), index: 2 };
     let session = Session {
         acknowledged_below: 2,
         replies: vec![SessionReply { sequence: 3, result: Some(result) }],
@@ -265,7 +274,7 @@ fn a_session_is_evicted_only_when_idle_by_time_and_by_entries() {
             assert_eq!(reason(group.append(2, 0, 0, "x")), RefusedReason::RefusedSessionExpired, "{case}");
         }
         assert_eq!(group.status().sessions, group.sessions_in_store(), "{case}");
-        assert_eq!(group.append(1, 0, 0, "x"), done(), "{case}");
+        assert_eq!(did(group.append(1, 0, 0, "x")), Did::Done(true), "{case}");
     }
 }
 
@@ -285,10 +294,10 @@ fn reopening_an_idle_session_keeps_it() {
     let mut group = Group::new(small());
     group.open(1, 0);
     group.open(2, 0);
-    assert_eq!(group.append(2, 0, 0, "a"), done());
+    assert_eq!(did(group.append(2, 0, 0, "a")), Did::Done(true));
     pass_entries(&mut group, 20, 500);
     assert_eq!(group.open(2, 500), KvReply::SessionOpened);
-    assert_eq!(group.append(2, 0, 0, "a"), done());
+    assert_eq!(did(group.append(2, 0, 0, "a")), Did::Done(true));
     assert_eq!(group.get("k"), Some(b"a".to_vec()), "its replies are still there");
     assert_eq!((group.status().sessions, group.sessions_in_store()), (2, 2));
 }
@@ -305,7 +314,7 @@ fn a_closed_session_is_out_of_the_count_and_a_late_duplicate_cannot_bring_it_bac
         ..small().sessions
     }));
     group.open(1, 0);
-    assert_eq!(group.append(1, 0, 0, "a"), done());
+    assert_eq!(did(group.append(1, 0, 0, "a")), Did::Done(true));
     for _ in 0..2 {
         assert_eq!(group.apply(&close(1, 0)).1, KvReply::SessionClosed);
         assert_eq!((group.status().sessions, group.sessions_in_store()), (0, 0));
@@ -330,7 +339,7 @@ fn a_loop_of_one_shot_clients_never_fills_the_table() {
     for client in 0..clients {
         let time_ms = client * 100;
         assert_eq!(group.open(client, time_ms), KvReply::SessionOpened, "client {client}");
-        assert_eq!(group.append(client, 0, 0, "a"), done());
+        assert_eq!(did(group.append(client, 0, 0, "a")), Did::Done(true));
         group.apply(&close(client, time_ms));
     }
     let records = group.map.keys().filter(|key| key.starts_with(b"s/")).count() as u64;

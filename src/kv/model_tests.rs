@@ -39,8 +39,8 @@ struct Model {
 }
 
 impl Model {
-    /// `Ok`: the mutation's reply, `Err`: the reason of the refusal.
-    fn apply(&mut self, sent: &Sent) -> Result<KvReply, RefusedReason> {
+    /// At this index. `Ok`: the mutation's reply, `Err`: the reason of the refusal.
+    fn apply(&mut self, sent: &Sent, index: u64) -> Result<KvReply, RefusedReason> {
         let below = self.acknowledged_below.entry(sent.client).or_default();
         *below = (*below).max(sent.acknowledged_below);
         if sent.sequence < *below {
@@ -53,7 +53,8 @@ impl Model {
         if let Some(reply) = self.replies.get(&name) {
             return Ok(reply.clone());
         }
-        let reply = KvReply::Mutation(MutationResult { result: Some(self.execute(&sent.operation)) });
+        let result = Some(self.execute(&sent.operation));
+        let reply = KvReply::Mutation(MutationResult { result, index });
         self.replies.insert(name, reply.clone());
         Ok(reply)
     }
@@ -152,7 +153,7 @@ proptest! {
         let (mut group, mut model) = (opened(limits()), Model::default());
         for sent in &arrivals {
             let reply = group.apply(&command_of(sent)).1;
-            match model.apply(sent) {
+            match model.apply(sent, group.index) {
                 Ok(expected) => prop_assert_eq!(reply, expected),
                 Err(expected) => {
                     let refused = matches!(&reply, KvReply::Refused { reason, .. } if *reason == expected);

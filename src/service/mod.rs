@@ -178,6 +178,11 @@ impl<M: Served> ClientService<M> {
         };
         match self.handle.propose(command.encode_to_vec().into(), deadline).await {
             Decision::Done(reply, index) => match M::told(reply) {
+                // This entry may be a retry: the mutation knows where it took effect.
+                Ok(done::Result::Mutation(result)) => {
+                    let index = result.index;
+                    accepted(id, done::Result::Mutation(result), index)
+                }
                 Ok(result) => accepted(id, result, index.0),
                 Err(Refusal { reason, detail }) => refusal(id, reason, detail, 0),
             },

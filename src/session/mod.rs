@@ -146,7 +146,7 @@ fn once(
         Number::Known(result) => Reply::Mutation(result),
         Number::New => {
             let did = execute(&request.operation, batch)?;
-            let result = MutationResult { result: Some(did) };
+            let result = MutationResult { result: Some(did), index: sessions.index().0 };
             remember(&mut session, request.sequence, result.clone());
             Reply::Mutation(result)
         }

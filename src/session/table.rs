@@ -23,6 +23,7 @@ use prost::Message as _;
 use super::SessionLimits;
 use crate::proto::kv::{ClientId, MutationResult, Session, SessionReply, SessionTable};
 use crate::raft::Position;
+use crate::types::Index;
 use crate::view::{Batch, KeyRange, PageLimit, View, ViewError};
 
 /// How many sessions one `OpenSession` looks at for eviction.
@@ -75,6 +76,11 @@ pub(super) enum Opening {
 }
 
 impl<'a> Sessions<'a> {
+    /// Where this entry is in the log.
+    pub(super) fn index(&self) -> Index {
+        self.at.index
+    }
+
     /// Reads the table, and moves its time forward to `time_ms`.
     pub(super) fn load(
         view: &'a dyn View,
@@ -258,11 +264,12 @@ fn damaged(key: &[u8], reason: &str) -> ViewError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Index, Term};
+    use crate::types::Term;
     use std::collections::BTreeMap;
 
     fn result(text: &str) -> MutationResult {
-        MutationResult { result: Some(crate::proto::kv::mutation_result::Result::Refused(text.into())) }
+        let refused = crate::proto::kv::mutation_result::Result::Refused(text.into());
+        MutationResult { result: Some(refused), index: 1 }
     }
 
     fn numbers(session: &Session) -> Vec<u64> {

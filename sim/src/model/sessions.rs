@@ -131,8 +131,11 @@ pub enum Action {
     Tick,
 }
 
+/// Does it hold in this state?
+type Holds = fn(&Sessions, &State) -> bool;
+
 /// What is judged.
-const ORACLES: [(&str, fn(&Sessions, &State) -> bool); 2] = [
+const ORACLES: [(&str, Holds); 2] = [
     ("kv.exactly_once", |_, state| {
         state.broken.as_ref().is_none_or(|(oracle, _)| *oracle != "kv.exactly_once")
     }),
@@ -142,7 +145,7 @@ const ORACLES: [(&str, fn(&Sessions, &State) -> bool); 2] = [
 ];
 
 /// What can be reached.
-const REACHED: [(&str, fn(&Sessions, &State) -> bool); 6] = [
+const REACHED: [(&str, Holds); 6] = [
     ("a retry gets the first reply", |_, state| {
         state.replies.iter().any(|reply| reply.again && matches!(reply.says, Says::Result(_)))
     }),

@@ -6,12 +6,15 @@ use super::group::{Bounds, Grain, Group, Reached, State};
 use super::sessions::{self, Sessions};
 use super::{Brake, ModelReport, Options, Spec, check};
 
+/// Visits every state.
+type Run = dyn Fn(&Options, Brake) -> ModelReport + Sync;
+
 /// A model that can be run.
 pub struct Check {
     /// Its name.
     pub name: &'static str,
     /// Visits every state.
-    pub run: Box<dyn Fn(&Options, Brake) -> ModelReport + Sync>,
+    pub run: Box<Run>,
 }
 
 /// Every model.

@@ -58,7 +58,7 @@ pub(super) fn payload(event: &Event<'_>, out: &mut Vec<u8>) {
         }
         Event::Stepped { input, effects, raft } => {
             core(raft, &mut number);
-            number(input.map_or(0, |input| hash(input)));
+            number(input.map_or(0, hash));
             number(hash(effects));
         }
         Event::Applied { entry, batch, replica_hash } => {
