@@ -23,6 +23,8 @@ test: setup ## all tests of both worlds, and a bounded fuzz with determinism che
 fuzz: ## the swarm campaign, bounded
 	cargo sim fuzz scenarios/swarm/kv.toml --seeds $(FUZZ_SEEDS) --check-determinism 20
 	cargo sim core --seconds 20
+	cargo sim mutants --check
+	cargo sim corpus run
 	cargo sim model --distinct-min 2000000
 	@scripts/same-digests 0..20
 	@scripts/no-mutants
@@ -65,5 +67,5 @@ bench-porcupine: ## the checker beside porcupine: GO=/path/to/go PORCUPINE=/path
 release: setup ## the release binary, without planted bugs: target/release/eraft
 	cargo build --release -p eraft
 
-mutants: setup ## every planted bug at its cheapest layer
-	@scripts/mutants
+mutants: setup ## how soon each planted bug is found, at every layer
+	cargo sim mutants

@@ -126,7 +126,7 @@ pub use minimize::minimize;
 pub use model::{Class, Content, Model, Reveal};
 pub use models::ModelKind;
 pub use online::{Online, OnlineOptions};
-pub use picture::picture;
+pub use picture::{Interval, html, picture};
 pub use read::event::{Event, EventType, FieldError, Wire};
 pub use read::jsonl::write_jsonl;
 pub use read::lines::Malformed;

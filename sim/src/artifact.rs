@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Checkpoint, hex};
-use crate::outcome::{Outcome, Verdict, Violation};
+use crate::outcome::{Hit, Outcome, Verdict, Violation};
 use crate::schedule::Plan;
+use crate::shrink::Size;
 use crate::trace::{Record, TRACE_VERSION};
 
 /// The version of this file's form.
@@ -76,6 +77,12 @@ pub struct Artifact {
     pub sim_seconds: f64,
     /// Faults delivered.
     pub faults: BTreeMap<String, u64>,
+    /// When the faults fired, and whom they hit.
+    #[serde(default)]
+    pub hits: Vec<Hit>,
+    /// What it was before it was shrunk, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shrunk_from: Option<Size>,
     /// The last lines of the clients' history.
     pub history_tail: Vec<String>,
     /// The last events.
@@ -134,6 +141,8 @@ impl Artifact {
             checkpoints: outcome.checkpoints.clone(),
             sim_seconds: outcome.sim_seconds,
             faults: outcome.faults.clone(),
+            hits: outcome.hits.clone(),
+            shrunk_from: None,
             history_tail: tail.iter().map(|line| (*line).to_owned()).collect(),
             trace_tail: outcome.trace_tail.clone(),
         }
@@ -162,12 +171,17 @@ impl Artifact {
         };
         let name = format!("{}-{}-{}.json", plain(&self.scenario), self.seed, plain(oracle));
         let path = directory.join(name);
-        let io = |error: std::io::Error| ArtifactError::Io(format!("{}: {error}", path.display()));
-        std::fs::create_dir_all(directory).map_err(io)?;
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|error| ArtifactError::Io(format!("{}: {error}", path.display())))?;
-        std::fs::write(&path, text + "\n").map_err(io)?;
+        std::fs::create_dir_all(directory)
+            .map_err(|error| ArtifactError::Io(format!("{}: {error}", directory.display())))?;
+        self.write(&path)?;
         Ok(path)
+    }
+
+    /// Writes it to `path`.
+    pub fn write(&self, path: &Path) -> Result<(), ArtifactError> {
+        let named = |error: String| ArtifactError::Io(format!("{}: {error}", path.display()));
+        let text = serde_json::to_string_pretty(self).map_err(|error| named(error.to_string()))?;
+        std::fs::write(path, text + "\n").map_err(|error| named(error.to_string()))
     }
 
     /// Reads an artifact.

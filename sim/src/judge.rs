@@ -10,7 +10,7 @@ use crate::artifact::RunRequest;
 use crate::digest::Digest;
 use crate::hints::resolve;
 use crate::outcome::{Outcome, Verdict, Violation};
-use crate::runner::{Internal, RunOptions};
+use crate::runner::{Internal, RunOptions, thread_core_seconds};
 use crate::world::Remains;
 
 /// Steps of the linearizability search per key. A run has some thousand operations; what needs more is undecided.
@@ -27,7 +27,7 @@ pub(crate) fn judge(
     remains: Remains,
     started: Instant,
 ) -> Result<Outcome, Internal> {
-    let Remains { watcher, history, operations, delivered, elapsed, ended } = remains;
+    let Remains { watcher, history, operations, delivered, elapsed, ended, hits } = remains;
     let seen = watcher.finish();
     if let (Err(error), Some(path)) = (&seen.trace, &options.trace) {
         return Err(Internal(format!("{}: {error}", path.display())));
@@ -82,12 +82,17 @@ pub(crate) fn judge(
         history,
         sim_seconds: elapsed.as_secs_f64(),
         wall_seconds: started.elapsed().as_secs_f64(),
+        // Each run has a thread of its own.
+        core_seconds: thread_core_seconds().unwrap_or_else(|| started.elapsed().as_secs_f64()),
         operations,
         faults,
         judged,
         leader_after_ms: ended
             .and_then(|ended| ended.leader_after)
             .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        coverage: seen.coverage,
+        is_complete,
+        hits,
     })
 }
 

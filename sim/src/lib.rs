@@ -7,9 +7,12 @@ pub mod artifact;
 #[cfg(madsim)]
 pub mod cli;
 pub mod core;
+pub mod corpus;
+pub mod coverage;
 pub mod digest;
 #[cfg(madsim)]
 pub mod disk;
+pub mod explain;
 pub mod fuzz;
 #[cfg(madsim)]
 mod hints;
@@ -17,12 +20,14 @@ pub mod invariants;
 #[cfg(madsim)]
 mod judge;
 pub mod model;
+pub mod mutants;
 #[cfg(madsim)]
 pub mod net;
 #[cfg(madsim)]
 pub mod observer;
 pub mod oracles;
 pub mod outcome;
+pub mod parallel;
 #[cfg(madsim)]
 mod phases;
 pub mod runner;
@@ -30,9 +35,11 @@ pub mod scenario;
 pub mod schedule;
 #[cfg(madsim)]
 mod script;
+pub mod shrink;
 #[cfg(madsim)]
 pub mod timing;
 pub mod trace;
+pub mod words;
 #[cfg(madsim)]
 pub mod workload;
 #[cfg(madsim)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::coverage::Coverage;
 use crate::digest::{Checkpoint, hex};
 use crate::trace::Record;
 
@@ -57,6 +58,17 @@ impl Violation {
     }
 }
 
+/// When a fault fired, and whom it hit: roles and chance are decided on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hit {
+    /// The fault's name in the plan.
+    pub fault: String,
+    /// Milliseconds after the start.
+    pub at_ms: u64,
+    /// `n1`, `c2`.
+    pub parties: Vec<String>,
+}
+
 /// Everything that one run leaves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -78,6 +90,8 @@ pub struct Outcome {
     pub sim_seconds: f64,
     /// Real time, in seconds.
     pub wall_seconds: f64,
+    /// What it took of a processor, in seconds: other work on the machine does not count.
+    pub core_seconds: f64,
     /// Client operations that were begun.
     pub operations: u64,
     /// Faults delivered, by id of their kind.
@@ -86,6 +100,12 @@ pub struct Outcome {
     pub judged: BTreeMap<String, u64>,
     /// From the end of the faults to a leader that the healthy majority follows, in milliseconds.
     pub leader_after_ms: Option<u64>,
+    /// States of the protocol that it reached.
+    pub coverage: Coverage,
+    /// It went through all its phases: what it violates was judged at the end.
+    pub is_complete: bool,
+    /// The faults that fired, in order.
+    pub hits: Vec<Hit>,
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
 use crate::artifact::RunRequest;
+use crate::explain::Stage;
 use crate::outcome::Outcome;
 
 /// The stack of a run's thread; deep futures of several nodes live on it.
@@ -25,6 +26,8 @@ pub struct RunOptions {
     pub until_ms: Option<u64>,
     /// Something that the seed does not decide, for the tests of the digest.
     pub leak: Option<Leak>,
+    /// Filled with what happens, to explain it.
+    pub stage: Option<Stage>,
 }
 
 /// A number from outside of the simulation. The clients of a run that has one wait for so many milliseconds before
@@ -66,6 +69,15 @@ pub type Simulate = fn(&RunRequest, &RunOptions) -> Result<Outcome, Internal>;
 thread_local! {
     /// `Some(_)` while this thread runs code whose panics are caught here.
     static CAUGHT: RefCell<Option<Option<Panicked>>> = const { RefCell::new(None) };
+}
+
+/// What the current thread has used of a processor, in seconds; `None` where the system does not say.
+///
+/// Read from /proc: the simulator forbids the clock of a thread.
+pub fn thread_core_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanos: u64 = text.split_whitespace().next()?.parse().ok()?;
+    Some(nanos as f64 / 1e9)
 }
 
 /// Runs `request` in a new thread.

@@ -148,4 +148,69 @@ mod simulated {
         let report = lines(&replay).remove(0);
         assert_eq!((replay.status.code(), &report["digest_same"]), (Some(1), &Value::Bool(false)));
     }
+
+    #[test]
+    fn a_finding_is_shrunk_drawn_and_still_the_same_finding() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let out = path("found");
+        let mutant =
+            ["--mutant", "replication.quorum_off_by_one", "--seeds", "0..20", "--out", &out, "-o", "json"];
+        let found = lines(&eraft_sim(&[&["fuzz", SCENARIO], &mutant[..]].concat())).pop().unwrap();
+        let artifact = found["artifact"].as_str().unwrap().to_owned();
+
+        let small = path("small.json");
+        let output = eraft_sim(&["shrink", &artifact, "-o", &small, "--runs-max", "200", "--format", "json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let report = lines(&output).remove(0);
+        assert_eq!(report["fingerprint"], found["violation"]["fingerprint"]);
+        let size = |when: &str, what: &str| report[when][what].as_u64().unwrap();
+        assert!(size("after", "operations") < size("before", "operations"), "{report}");
+        assert!(size("after", "faults") <= size("before", "faults"), "{report}");
+        let sentences = report["schedule"].as_array().unwrap();
+        assert!(sentences.last().unwrap().as_str().unwrap().contains("is violated"), "{report}");
+        let again = eraft_sim(&["replay", &small]);
+        assert_eq!(again.status.code(), Some(0), "{}", text(&again.stdout));
+        let other_jobs = path("other.json");
+        let again = eraft_sim(&["shrink", &artifact, "-o", &other_jobs, "--runs-max", "200", "--jobs", "1"]);
+        assert_eq!(again.status.code(), Some(0));
+        let read = |path: &str| std::fs::read(path).unwrap();
+        assert!(read(&small) == read(&other_jobs), "another result with one thread");
+
+        let page = path("page.html");
+        let output = eraft_sim(&["explain", &small, "--html", &page]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(
+            !text(&output.stdout).contains("another"),
+            "the digest is that of the artifact: {}",
+            text(&output.stdout)
+        );
+        let html = String::from_utf8(read(&page)).unwrap();
+        assert!(
+            html.len() < 5_000_000 && html.contains("raft.ack_durable") && !html.contains("://"),
+            "{}",
+            html.len()
+        );
+    }
+
+    #[test]
+    fn the_exam_names_what_kills_a_mutant_and_its_table_is_complete() {
+        let one = [
+            "mutants",
+            "--only",
+            "replication.quorum_off_by_one",
+            "--layer",
+            "core",
+            "--ranges",
+            "2",
+            "-o",
+            "json",
+        ];
+        let output = eraft_sim(&one);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let row = lines(&output).remove(0);
+        assert_eq!((&row["killed"], &row["oracle"]), (&Value::from(2), &Value::from("raft.ack_durable")));
+        let check = eraft_sim(&["mutants", "--check", "--only", "replication.quorum_off_by_one"]);
+        assert_eq!(check.status.code(), Some(0), "{}{}", text(&check.stdout), text(&check.stderr));
+    }
 }

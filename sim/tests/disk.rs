@@ -165,6 +165,28 @@ fn a_power_loss_mostly_loses_what_is_in_flight() {
 }
 
 #[test]
+fn a_torn_write_is_torn_and_everything_before_it_is_there() {
+    for seed in 0..20 {
+        let (torn, first, second) = run(seed, |disks| async move {
+            let node = node();
+            let store = open(&node).await.expect("opens");
+            store.write(put("first", "1")).await.expect("is written");
+            let pending = store.write(put("second", "2"));
+            disks.torn_write(NODE);
+            restart(&node);
+            assert!(
+                matches!(pending.await, Err(StorageError::Closed(_))),
+                "nobody acknowledges a torn write"
+            );
+            let torn = disks.counters(NODE).torn;
+            let store = open(&node).await.expect("opens again");
+            (torn, get(&*store, "first"), get(&*store, "second"))
+        });
+        assert_eq!((torn, first.as_deref(), second), (1, Some("1"), None), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_file_being_replaced_is_old_or_new_after_a_death() {
     let mut seen = BTreeMap::new();
     for seed in 0..40 {

@@ -26,7 +26,7 @@ fn sources(directory: &str) -> Vec<Source> {
 #[test]
 fn scripted_scenarios_and_regressions_pass() {
     let scripted = sources("scripted");
-    assert!(scripted.len() >= 6, "only {} scripted scenarios", scripted.len());
+    assert!(scripted.len() >= 20, "only {} scripted scenarios", scripted.len());
     for source in scripted.into_iter().chain(sources("regressions")) {
         for seed in 0..1 {
             let request = source.request(seed, None);

@@ -77,7 +77,7 @@ pub(crate) fn columns<M: Model>(
     partitions: &[Partition],
 ) -> Columns {
     let operations = &history.operations;
-    let describe = |operation: &Operation<M::Op, M::Ret>| model.describe(&operation.op, operation.ret());
+    let describe = |operation: &Operation<M::Op, M::Ret>| describe(model, operation);
     let mut key = vec![0; operations.len()];
     let mut order = Vec::new();
     for (place, partition) in partitions.iter().enumerate() {
@@ -162,10 +162,15 @@ fn note(note: &crate::history::Note) -> Note {
     Note { event: note.event, line: note.line, lane, text, lasts }
 }
 
+/// An operation with its answer, as in a report.
+pub(crate) fn describe<M: Model>(model: &M, operation: &Operation<M::Op, M::Ret>) -> String {
+    model.describe(&operation.op, operation.ret())
+}
+
 /// Finds the operations of the core. Several events may be on one line, so that more than one operation may look like
 /// the one that is meant: it is the last that was invoked before the end of the prefix, which is the return without an
 /// explanation.
-fn core<O, R>(
+pub(crate) fn core<O, R>(
     report: &Report,
     partition: Option<&Partition>,
     operations: &[Operation<O, R>],

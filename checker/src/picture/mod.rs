@@ -11,9 +11,14 @@
 //! - the points that are shown as a linearization are one that was replayed against the model ([`order`]).
 
 mod data;
+pub mod html;
+mod intervals;
 mod order;
 mod page;
 mod text;
+
+pub use intervals::Interval;
+pub(crate) use intervals::intervals;
 
 use crate::check::Options;
 use crate::history::History;

@@ -25,7 +25,7 @@ use crate::models::kv::{Kv, KvOp, KvRet};
 use crate::models::list::{ListAppend, ListOp};
 use crate::models::register::{Register, RegisterOp, RegisterRet};
 use crate::online::OnlineOptions;
-use crate::picture::picture;
+use crate::picture::{Interval, intervals, picture};
 use crate::read::jsonl::write_jsonl;
 use crate::read::lines::{Lines, Malformed};
 use crate::report::Report;
@@ -87,6 +87,11 @@ impl AnyHistory {
     /// Draws it, with what a check found; see [`picture()`].
     pub fn picture(&self, report: &Report, title: &str, options: &Options) -> String {
         each!(self, model, history => picture(model, history, report, title, options))
+    }
+
+    /// Its operations as intervals, with what a check found; see [`Interval`].
+    pub fn intervals(&self, report: &Report, options: &Options) -> Vec<Interval> {
+        each!(self, model, history => intervals(model, history, report, options))
     }
 
     /// A small part that is a violation by itself; `None` unless this is one.

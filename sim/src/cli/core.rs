@@ -41,12 +41,11 @@ pub(super) fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8,
         None => Mutants::default(),
         Some(id) => Mutants::with(id.parse::<MutantId>().map_err(|error| Failure::usage(error.to_string()))?),
     };
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let report = run(&Options {
         seed: arguments.seed,
         seeds_max: arguments.seeds_max.unwrap_or(u64::MAX),
         time_max: Some(Duration::from_secs(arguments.seconds)),
-        jobs: arguments.jobs.map_or(processors, usize::from),
+        jobs: super::jobs(arguments.jobs),
         mutants,
         ..Options::default()
     });

@@ -3,24 +3,31 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::ci;
 use super::output::{self, Output};
 use super::{Failure, check_mutant, read_scenario};
-use crate::fuzz::{Campaign, Line, Summary, fuzz};
+use crate::coverage::STATES;
+use crate::fuzz::{Campaign, Head, Line, ResultsError, Run, Summary, Writer, fuzz, results};
 use crate::outcome::Verdict;
 use crate::runner::Simulate;
 
 /// Seeds if neither `--seeds` nor `--seconds` says otherwise.
 const SEEDS_DEFAULT: u64 = 100;
+/// States that were never reached, of which a summary names so many; JSON has all.
+const NEVER_SHOWN_MAX: usize = 3;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  cargo sim fuzz scenarios/swarm/kv.toml --seeds 0..1000\n  \
                         cargo sim fuzz scenarios/swarm/*.toml --seconds 60 --jobs 2 --keep-going\n  \
-                        cargo sim fuzz scenarios/swarm/kv.toml --seeds 0..100000 --shard 1/8 -o json")]
+                        cargo sim fuzz scenarios/swarm/kv.toml --seeds 0..100000 --shard 1/8 --out shard-1 --junit fuzz.xml\n  \
+                        cargo sim fuzz scenarios/swarm/kv.toml --seeds 0..100000 --out long --resume")]
 pub(super) struct Arguments {
     /// The scenarios' files.
     #[arg(required = true)]
@@ -49,9 +56,43 @@ pub(super) struct Arguments {
     /// Go on after a failure.
     #[arg(long, env = "ERAFT_KEEP_GOING")]
     keep_going: bool,
+    /// Go on with the campaign whose results are in --out.
+    #[arg(long, env = "ERAFT_RESUME")]
+    resume: bool,
+    #[command(flatten)]
+    ci: Ci,
     /// How to print results; json is one line per run.
     #[arg(short, long, value_enum, env = "ERAFT_OUTPUT")]
     output: Option<Output>,
+}
+
+/// For engines of continuous integration.
+#[derive(Debug, Args)]
+pub(super) struct Ci {
+    /// Write the results as JUnit's XML.
+    #[arg(long, value_name = "FILE", env = "ERAFT_JUNIT")]
+    junit: Option<PathBuf>,
+    /// Print an annotation for each failure, as GitHub Actions reads it.
+    #[arg(long, env = "ERAFT_GITHUB")]
+    github: bool,
+}
+
+impl Ci {
+    /// Tells both of a campaign that is over. `file_of` names a scenario's file.
+    pub(super) fn tell(
+        &self,
+        out: &mut impl Write,
+        runs: &[Run],
+        summary: &Summary,
+        file_of: impl Fn(&str) -> String,
+    ) -> Result<(), Failure> {
+        if self.github {
+            for line in runs.iter().map(|run| &run.line).filter(|line| line.verdict != Verdict::Pass) {
+                ci::github(out, &file_of(&line.scenario), line)?;
+            }
+        }
+        self.junit.as_ref().map_or(Ok(()), |path| ci::junit(path, runs, summary))
+    }
 }
 
 /// `A..B`, or `A..` without an end.
@@ -104,21 +145,49 @@ impl Arguments {
         if seeds.end.is_none() && !is_timed {
             return Err(Failure::usage("--seeds: without an end it takes --seconds"));
         }
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let shard = self.shard.unwrap_or(Shard { part: 1, parts: 1 });
-        Ok(Campaign {
+        let mut campaign = Campaign {
             sources: self.scenarios.iter().map(|path| read_scenario(path)).collect::<Result<_, _>>()?,
             first_seed: seeds.first,
             end_seed: seeds.end,
             time: self.seconds.map(Duration::from_secs),
-            jobs: self.jobs.map_or(processors, usize::from),
+            jobs: super::jobs(self.jobs),
             shard: (shard.part - 1, shard.parts),
             mutant: self.mutant.clone(),
             check_determinism_percent: self.check_determinism,
             keep_going: self.keep_going,
             out: self.out.clone(),
-        })
+            done: Vec::new(),
+            stop: Arc::default(),
+        };
+        let results = self.out.join(results::file_name(campaign.shard));
+        if self.resume && results.exists() {
+            let (head, done) = results::read(&results)?;
+            if head != Head::of(&campaign) {
+                let why = format!("{}: --resume: these are results of another campaign", results.display());
+                return Err(Failure::usage(why));
+            }
+            campaign.done = done;
+        }
+        Ok(campaign)
     }
+}
+
+impl From<ResultsError> for Failure {
+    fn from(error: ResultsError) -> Self {
+        Failure::usage(error.0)
+    }
+}
+
+/// The first Ctrl-C ends the campaign with a summary, the second one the process.
+fn end_on_interrupt(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
+    let named = |error: std::io::Error| Failure::internal(format!("signals: {error}"));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let code = 128 + signal;
+        signal_hook::flag::register_conditional_shutdown(signal, code, stop.clone()).map_err(named)?;
+        signal_hook::flag::register(signal, stop.clone()).map_err(named)?;
+    }
+    Ok(())
 }
 
 pub(super) fn execute(
@@ -129,26 +198,37 @@ pub(super) fn execute(
     let campaign = arguments.campaign()?;
     let output = Output::or_default(arguments.output);
     let bar = progress(&campaign);
+    end_on_interrupt(&campaign.stop)?;
+    let mut writer = Writer::create(&campaign.out, &Head::of(&campaign), &campaign.done)?;
+    let mut runs = campaign.done.clone();
     let mut trouble = None;
     let mut counted = (0, 0);
-    let summary = fuzz(simulate, &campaign, |line| {
+    let summary = fuzz(simulate, &campaign, |run| {
+        let line = &run.line;
         counted = (counted.0 + 1, counted.1 + u64::from(line.verdict != Verdict::Pass));
         bar.set_message(format!("{} runs, {} not passed", counted.0, counted.1));
         bar.inc(1);
         if trouble.is_none() {
-            trouble = bar.suspend(|| report(out, output, line)).err();
+            let told = || writer.line(run).map_err(Failure::from).and_then(|()| report(out, output, line));
+            trouble = bar.suspend(told).err();
         }
+        runs.push(run.clone());
     })?;
     bar.finish_and_clear();
     if let Some(failure) = trouble {
         return Err(failure);
     }
+    let file_of = |scenario: &str| {
+        let source = campaign.sources.iter().find(|source| source.scenario.name == scenario);
+        source.map_or_else(String::new, |source| source.file.clone())
+    };
+    arguments.ci.tell(out, &runs, &summary, file_of)?;
     match output {
         Output::Json => {
             // JSON Lines of results on standard output; the summary is for people.
-            summarise(&mut std::io::stderr().lock(), &summary)?;
+            print_summary(&mut std::io::stderr().lock(), &summary)?;
         }
-        Output::Table | Output::Plain => summarise(out, &summary)?,
+        Output::Table | Output::Plain => print_summary(out, &summary)?,
     }
     Ok(code_of(&summary))
 }
@@ -183,7 +263,7 @@ fn report(out: &mut impl Write, output: Output, line: &Line) -> Result<(), Failu
     Ok(())
 }
 
-fn summarise(out: &mut impl Write, summary: &Summary) -> Result<(), Failure> {
+pub(super) fn print_summary(out: &mut impl Write, summary: &Summary) -> Result<(), Failure> {
     let per_second = |count: f64| if summary.wall_seconds > 0.0 { count / summary.wall_seconds } else { 0.0 };
     let verdicts: Vec<String> =
         summary.verdicts.iter().map(|(word, count)| format!("{count} {word}")).collect();
@@ -209,17 +289,29 @@ fn summarise(out: &mut impl Write, summary: &Summary) -> Result<(), Failure> {
         facts
             .push(("run twice", format!("{} seeds, {differ} with two digests", summary.determinism_checked)));
     }
+    let never = summary.coverage.never();
+    let states = STATES - never.len();
+    let examples: Vec<&str> = never.iter().take(NEVER_SHOWN_MAX).map(String::as_str).collect();
+    let examples = if examples.is_empty() {
+        String::new()
+    } else {
+        format!("; never, among others: {}", examples.join(" · "))
+    };
+    facts.push(("states", format!("{states} of {STATES}, {} pairs{examples}", summary.coverage.pairs.len())));
+    if summary.is_interrupted {
+        facts.push(("interrupted", "not through: --resume goes on".to_owned()));
+    }
     for vacuous in &summary.vacuous {
         facts.push(("vacuous", vacuous.clone()));
     }
     output::facts(out, &facts)
 }
 
-fn code_of(summary: &Summary) -> u8 {
+pub(super) fn code_of(summary: &Summary) -> u8 {
     let count = |verdict: Verdict| summary.verdicts.get(verdict.word()).copied().unwrap_or(0);
     if count(Verdict::Fail) + count(Verdict::Vacuous) > 0 || !summary.vacuous.is_empty() {
         1
-    } else if count(Verdict::Undecided) > 0 {
+    } else if count(Verdict::Undecided) > 0 || summary.is_interrupted {
         5
     } else {
         0

@@ -1,15 +1,21 @@
 //! The commands of `eraft-sim`. Exit codes: 0 passes or done, 1 a violation, 2 usage or malformed input,
 //! 5 undecided, 70 an internal error.
 
+mod ci;
 mod core;
+mod corpus;
 mod diff;
+mod explain;
 mod fuzz;
 mod list;
+mod merge;
 mod model;
+mod mutants;
 mod output;
 mod records;
 mod replay;
 mod run;
+mod shrink;
 
 use std::io::Write;
 use std::path::Path;
@@ -21,7 +27,7 @@ use crate::artifact::ArtifactError;
 use crate::fuzz::Source;
 use crate::outcome::Verdict;
 use crate::runner::{Internal, Simulate};
-use crate::scenario::{Scenario, suggestion};
+use crate::scenario::suggestion;
 
 /// The deterministic simulator of eraft.
 #[derive(Debug, Parser)]
@@ -45,6 +51,16 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Run an artifact again and compare.
     Replay(replay::Arguments),
+    /// Make an artifact's schedule as small as it can be with the same violation.
+    Shrink(shrink::Arguments),
+    /// Examine the testbed: how soon each planted bug is found, and by what.
+    Mutants(mutants::Arguments),
+    /// Draw an artifact's run as one HTML file.
+    Explain(explain::Arguments),
+    /// Keep artifacts, and run those that are kept again.
+    Corpus(corpus::Arguments),
+    /// Put the shards of a campaign together.
+    Merge(merge::Arguments),
     /// Show the first event that differs between two traces.
     Diff(diff::Arguments),
     /// List scenarios, faults, invariants and mutants.
@@ -126,6 +142,11 @@ fn execute(command: Command, simulate: Simulate) -> Result<u8, Failure> {
         Command::Run(arguments) => run::execute(&arguments, simulate, &mut out)?,
         Command::Fuzz(arguments) => fuzz::execute(&arguments, simulate, &mut out)?,
         Command::Replay(arguments) => replay::execute(&arguments, simulate, &mut out)?,
+        Command::Shrink(arguments) => shrink::execute(&arguments, simulate, &mut out)?,
+        Command::Mutants(arguments) => mutants::execute(&arguments, simulate, &mut out)?,
+        Command::Explain(arguments) => explain::execute(&arguments, simulate, &mut out)?,
+        Command::Corpus(arguments) => corpus::execute(&arguments, simulate, &mut out)?,
+        Command::Merge(arguments) => merge::execute(&arguments, &mut out)?,
         Command::Diff(arguments) => diff::execute(&arguments, &mut out)?,
         Command::List(arguments) => list::execute(&arguments, &mut out)?,
         Command::Core(arguments) => core::execute(&arguments, &mut out)?,
@@ -144,14 +165,14 @@ fn code_of(verdict: Verdict) -> u8 {
     }
 }
 
+/// So many threads as asked for, or as there are processors.
+fn jobs(asked: Option<u16>) -> usize {
+    asked.map_or_else(crate::parallel::processors, usize::from)
+}
+
 /// Reads a scenario file.
 fn read_scenario(path: &Path) -> Result<Source, Failure> {
-    let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::usage(format!("{file}: {error}; `eraft-sim list` shows the scenarios that there are"))
-    })?;
-    let scenario = Scenario::parse(&file, &text).map_err(|error| Failure::usage(error.to_string()))?;
-    Ok(Source { file, text, scenario })
+    Source::read(path).map_err(Failure::usage)
 }
 
 /// Refuses a mutant that there is not.

@@ -63,7 +63,7 @@ pub(super) fn execute(
     let request = artifact.request()?;
     super::check_mutant(request.mutant.as_deref())?;
     let trace = arguments.records.trace.clone();
-    let options = RunOptions { trace, until_ms: arguments.until, leak: None };
+    let options = RunOptions { trace, until_ms: arguments.until, ..RunOptions::default() };
     let outcome = runner::run(simulate, &request, &options)?;
     arguments.records.write_history(&outcome)?;
     let line = Line::new(&request, &outcome, None);

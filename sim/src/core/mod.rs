@@ -21,6 +21,7 @@ use eraft::mutants::Mutants;
 use serde::{Deserialize, Serialize};
 
 use crate::invariants::{Suite, Violation};
+use crate::runner::thread_core_seconds;
 use world::World;
 
 /// What to run.
@@ -90,6 +91,8 @@ pub struct CoreReport {
     pub steps: u64,
     /// Steps per wall-clock second, over all threads.
     pub steps_per_second: u64,
+    /// What all threads took of their processors, in seconds.
+    pub core_seconds: f64,
     /// Entries committed by counting.
     pub commits: u64,
     /// Leaders elected.
@@ -179,7 +182,8 @@ pub fn run(options: &Options) -> CoreReport {
     let started = Instant::now();
     let next = AtomicU64::new(0);
     let failed = AtomicU64::new(u64::MAX);
-    let work = || {
+    let core_nanos = AtomicU64::new(0);
+    let search = || {
         let (mut total, mut unsure, mut violation) = (Stats::default(), Vec::new(), None::<CoreViolation>);
         let mut seeds = 0;
         loop {
@@ -203,6 +207,12 @@ pub fn run(options: &Options) -> CoreReport {
             }
         }
     };
+    let work = || {
+        let result = search();
+        let core_seconds = thread_core_seconds().unwrap_or_else(|| started.elapsed().as_secs_f64());
+        core_nanos.fetch_add((core_seconds * 1e9) as u64, Ordering::Relaxed);
+        result
+    };
     let jobs = options.jobs.max(1);
     let results: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
@@ -224,13 +234,20 @@ pub fn run(options: &Options) -> CoreReport {
             violation = Some(found);
         }
     }
-    report(seeds, &total, violation, started.elapsed())
+    let core_seconds = core_nanos.into_inner() as f64 / 1e9;
+    report(seeds, &total, violation, started.elapsed(), core_seconds)
 }
 
 /// Results that a thread keeps apart: far more than seeds can be under way at once.
 const UNSURE_MAX: usize = 4096;
 
-fn report(seeds: u64, total: &Stats, violation: Option<CoreViolation>, elapsed: Duration) -> CoreReport {
+fn report(
+    seeds: u64,
+    total: &Stats,
+    violation: Option<CoreViolation>,
+    elapsed: Duration,
+    core_seconds: f64,
+) -> CoreReport {
     let idle = total.judged.values().any(|judged| *judged == 0);
     let verdict = match &violation {
         Some(_) => Verdict::Fail,
@@ -241,6 +258,7 @@ fn report(seeds: u64, total: &Stats, violation: Option<CoreViolation>, elapsed: 
         seeds,
         steps: total.steps,
         steps_per_second: (total.steps as f64 / elapsed.as_secs_f64().max(1e-9)) as u64,
+        core_seconds,
         commits: total.commits,
         elections: total.elections,
         snapshots: total.snapshots,

@@ -135,6 +135,11 @@ impl DiskSim {
         self.announce(node, Death::Power);
     }
 
+    /// The next kill of `node` is a power loss, and the write that its device is working on then is torn.
+    pub fn torn_write(&self, node: NodeId) {
+        self.announce(node, Death::Torn);
+    }
+
     /// Every operation that begins from now on takes `factor` times as long; 1 is normal.
     pub fn slow(&self, node: NodeId, factor: u32) {
         self.with(node, |device, state| device.slow(state, factor));

@@ -15,6 +15,8 @@ pub(super) enum Death {
     Process,
     /// The whole machine, at once.
     Power,
+    /// The same, and the write that the device was working on is torn.
+    Torn,
 }
 
 impl Device {
@@ -26,6 +28,7 @@ impl Device {
         let survives = match death {
             Death::Process => self.config.survives_process_death,
             Death::Power => self.config.survives_power_loss,
+            Death::Torn => 0.0,
         };
         let mut ended: Vec<String> = Vec::new();
         for (place, operation) in std::mem::take(&mut state.queue).into_iter().enumerate() {
@@ -43,13 +46,18 @@ impl Device {
                 state.finish_without_notice(operation.work);
             } else {
                 ended.push(target);
-                let torn = death == Death::Power && place == 0 && draw.chance(self.config.torn_by_power_loss);
+                let chance = match death {
+                    Death::Process => 0.0,
+                    Death::Power => self.config.torn_by_power_loss,
+                    Death::Torn => 1.0,
+                };
+                let torn = place == 0 && draw.chance(chance);
                 *(if torn { &mut state.counters.torn } else { &mut state.counters.lost }) += 1;
             }
         }
         match death {
             Death::Process => state.counters.process_deaths += 1,
-            Death::Power => state.counters.power_losses += 1,
+            Death::Power | Death::Torn => state.counters.power_losses += 1,
         }
         state.incarnation += 1;
         for stored in state.stores.values_mut() {

@@ -2,16 +2,21 @@
 //!
 //! What a seed does never depends on how many jobs there are or which one takes it, and neither does the output.
 
+pub mod results;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use eraft::random::Draws;
 
+pub use results::{Head, ResultsError, Run, Writer, merge};
+
 use crate::artifact::{Artifact, RunRequest};
+use crate::coverage::Coverage;
 use crate::digest::hex;
 use crate::outcome::{Outcome, Verdict, Violation};
 use crate::runner::{self, Internal, RunOptions, Simulate};
@@ -33,6 +38,16 @@ pub struct Source {
 }
 
 impl Source {
+    /// Reads a scenario file; the error names it.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            format!("{file}: {error}; `eraft-sim list` shows the scenarios that there are")
+        })?;
+        let scenario = Scenario::parse(&file, &text).map_err(|error| error.to_string())?;
+        Ok(Self { file, text, scenario })
+    }
+
     /// The run of `seed`.
     pub fn request(&self, seed: u64, mutant: Option<&str>) -> RunRequest {
         RunRequest {
@@ -70,10 +85,14 @@ pub struct Campaign {
     pub keep_going: bool,
     /// Where artifacts go.
     pub out: PathBuf,
+    /// Runs of an earlier part of the same campaign: it goes on after them.
+    pub done: Vec<Run>,
+    /// Set from outside: begin no more runs.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// One line of `fuzz -o json`, and the result of `run`.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Line {
     /// The scenario's name.
     pub scenario: String,
@@ -142,11 +161,15 @@ pub struct Summary {
     pub vacuous: Vec<String>,
     /// From the end of the faults to a leader: median, 99th percentile, maximum.
     pub leader_after_ms: Option<(u64, u64, u64)>,
+    /// States of the protocol that were reached.
+    pub coverage: Coverage,
+    /// It was asked to end before it was through.
+    pub is_interrupted: bool,
 }
 
 /// What a scenario's runs delivered and judged together, for vacuity.
 #[derive(Default)]
-struct Coverage {
+struct Counts {
     runs: u64,
     enabled: BTreeMap<String, u64>,
     delivered: BTreeMap<String, u64>,
@@ -156,7 +179,6 @@ struct Coverage {
 
 struct Finished {
     position: u64,
-    source: usize,
     request: RunRequest,
     outcome: Outcome,
     again: Option<u64>,
@@ -166,12 +188,13 @@ struct Finished {
 pub fn fuzz(
     simulate: Simulate,
     campaign: &Campaign,
-    mut each: impl FnMut(&Line),
+    mut each: impl FnMut(&Run),
 ) -> Result<Summary, Internal> {
     let begun = Instant::now();
-    let next = Mutex::new(0u64);
+    let next = Mutex::new(campaign.done.len() as u64);
     let stop = AtomicBool::new(false);
-    let mut tally = Tally::new(campaign.sources.len());
+    let mut tally = Tally::default();
+    campaign.done.iter().for_each(|run| tally.count(run));
     let (sender, receiver) = mpsc::sync_channel(campaign.jobs.max(1) * 4);
     let failure = std::thread::scope(|scope| {
         for _ in 0..campaign.jobs.max(1) {
@@ -181,7 +204,7 @@ pub fn fuzz(
         }
         drop(sender);
         let mut waiting = BTreeMap::new();
-        let mut due = 0;
+        let mut due = campaign.done.len() as u64;
         let mut failure = None;
         let mut is_over = false;
         for message in receiver {
@@ -200,10 +223,11 @@ pub fn fuzz(
                 if is_over {
                     continue;
                 }
-                match tally.take(campaign, &finished) {
-                    Ok(line) => {
-                        each(&line);
-                        if line.verdict != Verdict::Pass && !campaign.keep_going {
+                match finished.into_run(&campaign.out) {
+                    Ok(run) => {
+                        tally.count(&run);
+                        each(&run);
+                        if run.line.verdict != Verdict::Pass && !campaign.keep_going {
                             is_over = true;
                             stop.store(true, Ordering::SeqCst);
                         }
@@ -220,7 +244,11 @@ pub fn fuzz(
     });
     match failure {
         Some(error) => Err(error),
-        None => Ok(tally.summary(campaign, begun.elapsed())),
+        None => {
+            let mut summary = tally.summary(campaign.mutant.as_deref(), begun.elapsed());
+            summary.is_interrupted = campaign.stop.load(Ordering::SeqCst);
+            Ok(summary)
+        }
     }
 }
 
@@ -235,7 +263,8 @@ fn worker(
     loop {
         let position = {
             let mut next = next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if stop.load(Ordering::SeqCst) || campaign.time.is_some_and(|time| begun.elapsed() >= time) {
+            let is_stopped = stop.load(Ordering::SeqCst) || campaign.stop.load(Ordering::SeqCst);
+            if is_stopped || campaign.time.is_some_and(|time| begun.elapsed() >= time) {
                 return;
             }
             *next += 1;
@@ -265,7 +294,7 @@ fn one(
     } else {
         None
     };
-    Ok(Finished { position, source, request, outcome, again })
+    Ok(Finished { position, request, outcome, again })
 }
 
 impl Campaign {
@@ -280,77 +309,89 @@ impl Campaign {
     }
 }
 
+impl Finished {
+    /// The run as the campaign counts it; if it did not pass its artifact is written into `out`.
+    fn into_run(self, out: &Path) -> Result<Run, Internal> {
+        let Finished { request, mut outcome, again, .. } = self;
+        let same_twice = again.map(|digest| digest == outcome.digest);
+        if let Some(digest) = again.filter(|digest| *digest != outcome.digest) {
+            let digests = format!("{} and {}", hex::text(outcome.digest), hex::text(digest));
+            outcome.verdict = Verdict::Fail;
+            outcome.violation.get_or_insert(Violation::new(
+                "sim.determinism",
+                format!("seed {} run twice has two digests: {digests}", request.seed),
+            ));
+        }
+        let mut artifact = None;
+        if outcome.verdict != Verdict::Pass {
+            let written = Artifact::new(&request, &outcome).write_into(out);
+            artifact = Some(written.map_err(|error| Internal(error.to_string()))?);
+        }
+        Ok(Run {
+            line: Line::new(&request, &outcome, artifact),
+            kinds: request.plan.kinds.clone(),
+            checks: request.plan.must_judge().into_iter().map(str::to_owned).collect(),
+            judged: outcome.judged,
+            same_twice,
+            coverage: outcome.coverage,
+        })
+    }
+}
+
+/// The summary of runs that are over, however they were run.
+pub fn summarise(runs: &[Run], mutant: Option<&str>) -> Summary {
+    let mut tally = Tally::default();
+    runs.iter().for_each(|run| tally.count(run));
+    let wall_seconds = runs.iter().map(|run| run.line.wall_seconds).sum();
+    tally.summary(mutant, Duration::from_secs_f64(wall_seconds))
+}
+
+#[derive(Default)]
 struct Tally {
     summary: Summary,
-    coverage: Vec<Coverage>,
+    scenarios: BTreeMap<String, Counts>,
     leader_after_ms: Vec<u64>,
 }
 
 impl Tally {
-    fn new(sources: usize) -> Self {
-        Self {
-            summary: Summary::default(),
-            coverage: (0..sources).map(|_| Coverage::default()).collect(),
-            leader_after_ms: Vec::new(),
-        }
-    }
-
-    fn take(&mut self, campaign: &Campaign, finished: &Finished) -> Result<Line, Internal> {
-        let Finished { request, outcome, again, .. } = finished;
-        let mut outcome = outcome.clone();
-        if let Some(digest) = again {
-            self.summary.determinism_checked += 1;
-            if *digest != outcome.digest {
-                self.summary.nondeterministic.push(request.seed);
-                let digests = format!("{} and {}", hex::text(outcome.digest), hex::text(*digest));
-                outcome.verdict = Verdict::Fail;
-                outcome.violation.get_or_insert(Violation::new(
-                    "sim.determinism",
-                    format!("seed {} run twice has two digests: {digests}", request.seed),
-                ));
-            }
-        }
-        self.count(finished.source, &request.plan, &outcome);
-        let mut artifact = None;
-        if outcome.verdict != Verdict::Pass {
-            let written = Artifact::new(request, &outcome).write_into(&campaign.out);
-            artifact = Some(written.map_err(|error| Internal(error.to_string()))?);
-        }
-        Ok(Line::new(request, &outcome, artifact))
-    }
-
-    fn count(&mut self, source: usize, plan: &Plan, outcome: &Outcome) {
+    fn count(&mut self, run: &Run) {
         let add = |counts: &mut BTreeMap<String, u64>, id: &str, number: u64| {
             *counts.entry(id.to_owned()).or_default() += number;
         };
         let summary = &mut self.summary;
+        let line = &run.line;
         summary.runs += 1;
-        *summary.verdicts.entry(outcome.verdict.word()).or_default() += 1;
-        summary.sim_seconds += outcome.sim_seconds;
-        summary.operations += outcome.operations;
-        self.leader_after_ms.extend(outcome.leader_after_ms);
-        let coverage = &mut self.coverage[source];
-        coverage.runs += 1;
-        for kind in &plan.kinds {
-            add(&mut coverage.enabled, kind, 1);
+        *summary.verdicts.entry(line.verdict.word()).or_default() += 1;
+        summary.sim_seconds += line.sim_seconds;
+        summary.operations += line.operations;
+        summary.coverage.add(&run.coverage);
+        if let Some(is_same) = run.same_twice {
+            summary.determinism_checked += 1;
+            summary.nondeterministic.extend((!is_same).then_some(line.seed));
         }
-        for check in plan.must_judge() {
-            add(&mut coverage.checks, check, 1);
+        self.leader_after_ms.extend(line.leader_after_ms);
+        let counts = self.scenarios.entry(line.scenario.clone()).or_default();
+        counts.runs += 1;
+        for kind in &run.kinds {
+            add(&mut counts.enabled, kind, 1);
         }
-        for (kind, delivered) in &outcome.faults {
+        for check in &run.checks {
+            add(&mut counts.checks, check, 1);
+        }
+        for (kind, delivered) in &line.faults {
             add(&mut summary.faults, kind, *delivered);
-            add(&mut coverage.delivered, kind, *delivered);
+            add(&mut counts.delivered, kind, *delivered);
         }
-        for (oracle, judged) in &outcome.judged {
-            add(&mut coverage.judged, oracle, *judged);
+        for (oracle, judged) in &run.judged {
+            add(&mut counts.judged, oracle, *judged);
         }
     }
 
-    fn summary(mut self, campaign: &Campaign, elapsed: Duration) -> Summary {
+    fn summary(mut self, mutant: Option<&str>, elapsed: Duration) -> Summary {
         self.summary.wall_seconds = elapsed.as_secs_f64();
-        for (source, coverage) in campaign.sources.iter().zip(&self.coverage) {
+        for (name, counts) in &self.scenarios {
             // A campaign that a failure ended has shown something, and a planted bug ends many runs early.
-            if coverage.runs < VACUITY_RUNS_MIN || campaign.mutant.is_some() {
+            if counts.runs < VACUITY_RUNS_MIN || mutant.is_some() {
                 continue;
             }
             let never = |wanted: &BTreeMap<String, u64>, seen: &BTreeMap<String, u64>| {
@@ -360,9 +401,8 @@ impl Tally {
                     .cloned()
                     .collect::<Vec<_>>()
             };
-            let mut missing = never(&coverage.enabled, &coverage.delivered);
-            missing.extend(never(&coverage.checks, &coverage.judged));
-            let name = &source.scenario.name;
+            let mut missing = never(&counts.enabled, &counts.delivered);
+            missing.extend(never(&counts.checks, &counts.judged));
             self.summary.vacuous.extend(missing.into_iter().map(|id| format!("{name}: {id}")));
         }
         self.leader_after_ms.sort_unstable();

@@ -20,10 +20,14 @@ fn fake(request: &RunRequest, _: &RunOptions) -> Result<Outcome, Internal> {
         history: b"{}\n{}\n".to_vec(),
         sim_seconds: 2.0,
         wall_seconds: 0.1,
+        core_seconds: 0.1,
         operations: 10,
         faults: [("net.loss".to_owned(), u64::from(delivers))].into(),
         judged: [("sim.panic".to_owned(), 1)].into(),
         leader_after_ms: Some(request.seed),
+        coverage: crate::coverage::Coverage::default(),
+        is_complete: true,
+        hits: Vec::new(),
     })
 }
 
@@ -40,12 +44,14 @@ fn campaign(end: u64, jobs: usize, out: &std::path::Path) -> Campaign {
         check_determinism_percent: 0,
         keep_going: false,
         out: out.to_owned(),
+        done: Vec::new(),
+        stop: Arc::default(),
     }
 }
 
 fn seeds_of(campaign: &Campaign) -> (Vec<u64>, Summary) {
     let mut seeds = Vec::new();
-    let summary = fuzz(fake, campaign, |line| seeds.push(line.seed)).unwrap();
+    let summary = fuzz(fake, campaign, |run| seeds.push(run.line.seed)).unwrap();
     (seeds, summary)
 }
 
@@ -126,4 +132,54 @@ fn an_internal_error_ends_a_campaign_and_is_no_finding() {
     let error = fuzz(broken, &campaign(10, 2, out.path()), |_| ()).unwrap_err();
     assert!(error.to_string().contains("the simulator itself is wrong at sim/src/fuzz/tests.rs"), "{error}");
     assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_campaign_goes_on_where_it_was_ended_and_its_shards_make_a_whole() {
+    let out = tempfile::tempdir().unwrap();
+    let whole = Campaign { keep_going: true, check_determinism_percent: 30, ..campaign(60, 2, out.path()) };
+    let mut runs = Vec::new();
+    let at_once = fuzz(fake, &whole, |run| runs.push(run.clone())).unwrap();
+
+    // Ended from outside in the middle, written down, read and gone on with.
+    let first = Campaign { stop: Arc::default(), ..whole.clone() };
+    let head = Head::of(&first);
+    let mut writer = Writer::create(out.path(), &head, &[]).unwrap();
+    let mut count = 0;
+    let ended = fuzz(fake, &first, |run| {
+        count += 1;
+        if count <= 25 {
+            writer.line(run).unwrap();
+        }
+        if count == 25 {
+            first.stop.store(true, Ordering::SeqCst);
+        }
+    });
+    assert!(ended.unwrap().is_interrupted);
+    let (read_head, done) = results::read(&out.path().join("results.jsonl")).unwrap();
+    assert_eq!((read_head, done.len()), (head, 25));
+    let mut all = done.clone();
+    let second = fuzz(fake, &Campaign { done, ..whole.clone() }, |run| all.push(run.clone())).unwrap();
+    let strip = |summary: &Summary| Summary { wall_seconds: 0.0, ..summary.clone() };
+    assert_eq!(strip(&second), strip(&at_once));
+    assert_eq!(all, runs);
+
+    let shards = tempfile::tempdir().unwrap();
+    for part in [0, 2] {
+        let shard = Campaign { shard: (part, 3), ..whole.clone() };
+        let mut writer = Writer::create(shards.path(), &Head::of(&shard), &[]).unwrap();
+        fuzz(fake, &shard, |run| writer.line(run).unwrap()).unwrap();
+    }
+    let (_, _, missing) = merge(&[shards.path().to_owned()]).unwrap();
+    assert_eq!(missing, [2]);
+    let shard = Campaign { shard: (1, 3), ..whole.clone() };
+    let mut writer = Writer::create(shards.path(), &Head::of(&shard), &[]).unwrap();
+    fuzz(fake, &shard, |run| writer.line(run).unwrap()).unwrap();
+    let (head, merged, missing) = merge(&[shards.path().to_owned()]).unwrap();
+    assert_eq!((missing, merged.len()), (Vec::new(), 60));
+    assert_eq!(strip(&summarise(&merged, head.mutant.as_deref())), strip(&at_once));
+
+    let other = Campaign { mutant: Some("kv.no_dedup".to_owned()), ..campaign(5, 1, shards.path()) };
+    Writer::create(shards.path(), &Head::of(&other), &[]).unwrap();
+    assert!(merge(&[shards.path().to_owned()]).unwrap_err().0.contains("another campaign"));
 }

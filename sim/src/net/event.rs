@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use eraft::replica::link::{Party, Route};
 
 /// What became of a message.
@@ -24,6 +25,8 @@ pub enum Outcome {
 pub struct MessageEvent {
     /// Simulated time since the start of the run.
     pub at: Duration,
+    /// When it entered its stream.
+    pub sent_at: Duration,
     /// Its way.
     pub route: Route,
     /// Its number on this way, from 1, over all streams.
@@ -36,8 +39,21 @@ pub struct MessageEvent {
     pub outcome: Outcome,
 }
 
-/// Takes the record of every message. It is called inside the network and must not call it.
-pub type Sink = Box<dyn FnMut(&MessageEvent) + Send>;
+impl Outcome {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Delivered => "delivered",
+            Outcome::Duplicated => "duplicated",
+            Outcome::Lost => "lost",
+            Outcome::Cut => "cut",
+            Outcome::Broken => "broken",
+        }
+    }
+}
+
+/// Takes the record of every message, with its bytes. It is called inside the network and must not call it.
+pub type Sink = Box<dyn FnMut(&MessageEvent, &Bytes) + Send>;
 
 /// Messages, and how often each fault was *met*. At any time
 /// `sent + duplicated == delivered + lost + cut + broken + in flight`.

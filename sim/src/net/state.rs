@@ -96,7 +96,7 @@ impl Ledger {
         &mut self,
         at: Duration,
         route: Route,
-        ordinal: u64,
+        (sent_at, ordinal): (Duration, u64),
         frame: &Bytes,
         outcome: Outcome,
     ) {
@@ -110,7 +110,7 @@ impl Ledger {
         *counter += 1;
         if let Some(sink) = &mut self.sink {
             let (hash, bytes) = (xxh3_64(frame), frame.len());
-            sink(&MessageEvent { at, route, ordinal, hash, bytes, outcome });
+            sink(&MessageEvent { at, sent_at, route, ordinal, hash, bytes, outcome }, frame);
         }
     }
 }
@@ -362,7 +362,7 @@ pub(super) fn cut_wire(wire: &mut Wire, ledger: &mut Ledger, now: Duration, sile
             if message.first && !message.copy {
                 kind = Some(BreakKind::Silent);
             }
-            ledger.record(now, wire.route, message.ordinal, &message.bytes, Outcome::Cut);
+            ledger.record(now, wire.route, message.name(), &message.bytes, Outcome::Cut);
         }
     }
     if let (Some(kind), None) = (kind, &wire.broken) {
@@ -375,6 +375,6 @@ pub(super) fn cut_wire(wire: &mut Wire, ledger: &mut Ledger, now: Duration, sile
 pub(super) fn drop_all(wire: &mut Wire, ledger: &mut Ledger, now: Duration) {
     wire.bytes = 0;
     for message in std::mem::take(&mut wire.flying) {
-        ledger.record(now, wire.route, message.ordinal, &message.bytes, Outcome::Broken);
+        ledger.record(now, wire.route, message.name(), &message.bytes, Outcome::Broken);
     }
 }

@@ -119,11 +119,11 @@ impl State {
         let first = !std::mem::replace(&mut wire.begun, true);
         let sequence = route.channel == Channel::Snapshot;
         if unreachable || wire.is_broken() || wire.receiver.gone {
-            self.ledger.record(now, route, ordinal, &frame, Outcome::Broken);
+            self.ledger.record(now, route, (now, ordinal), &frame, Outcome::Broken);
             return;
         }
         if wire.cut && !sequence {
-            self.ledger.record(now, route, ordinal, &frame, Outcome::Cut);
+            self.ledger.record(now, route, (now, ordinal), &frame, Outcome::Cut);
             if first {
                 self.break_handshake(id, now);
             }
@@ -134,7 +134,7 @@ impl State {
         let exempt = first || sequence;
         wire.spared = fate.lost && first && route.channel == Channel::Client;
         if fate.lost && !exempt {
-            self.ledger.record(now, route, ordinal, &frame, Outcome::Lost);
+            self.ledger.record(now, route, (now, ordinal), &frame, Outcome::Lost);
             return;
         }
         let counters = &mut self.ledger.counters;
@@ -159,11 +159,11 @@ impl State {
         // A request that came twice would be answered twice, and the first answer may be a refusal while the second
         // copy is executed. No connection of a client does that.
         if fate.twice && !exempt && route.channel != Channel::Client {
-            self.ledger.record(now, route, ordinal, &frame, Outcome::Duplicated);
+            self.ledger.record(now, route, (now, ordinal), &frame, Outcome::Duplicated);
             let (bytes, due) = (frame.clone(), due + fate.copy_extra);
-            wire.launch(Flying { due, ordinal, copy: true, first, bytes });
+            wire.launch(Flying { due, sent_at: now, ordinal, copy: true, first, bytes });
         }
-        wire.launch(Flying { due, ordinal, copy: false, first, bytes: frame });
+        wire.launch(Flying { due, sent_at: now, ordinal, copy: false, first, bytes: frame });
         if !receiver_paused && let Some(head) = wire.flying.front() {
             let due = head.due;
             wire.receiver.wake_at(&self.time, due);
@@ -188,7 +188,7 @@ impl State {
             if std::mem::take(&mut wire.blocked) {
                 wire.sender.wake();
             }
-            self.ledger.record(now, route, message.ordinal, &message.bytes, Outcome::Delivered);
+            self.ledger.record(now, route, message.name(), &message.bytes, Outcome::Delivered);
             return Taken::Frame(message.bytes);
         }
         wire.receiver.wait(waker);
@@ -323,7 +323,7 @@ impl State {
     fn lose_call(&mut self, id: u64, now: Duration) {
         if let Some(wire) = self.wires.get_mut(&id) {
             for message in wire.drop_after(now) {
-                self.ledger.record(now, wire.route, message.ordinal, &message.bytes, Outcome::Lost);
+                self.ledger.record(now, wire.route, message.name(), &message.bytes, Outcome::Lost);
             }
             self.break_handshake(id, now);
         }

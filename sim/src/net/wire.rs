@@ -20,11 +20,19 @@ pub const IN_FLIGHT_FRAMES_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Flying {
     pub(super) due: Duration,
+    pub(super) sent_at: Duration,
     pub(super) ordinal: u64,
     pub(super) copy: bool,
     /// The first of its stream: without it the stream is worth nothing.
     pub(super) first: bool,
     pub(super) bytes: Bytes,
+}
+
+impl Flying {
+    /// When it was sent and its number on its way: which message it is.
+    pub(super) fn name(&self) -> (Duration, u64) {
+        (self.sent_at, self.ordinal)
+    }
 }
 
 /// How a stream breaks, and when each end learns of it.

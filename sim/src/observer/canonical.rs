@@ -76,7 +76,7 @@ pub(super) fn payload(event: &Event<'_>, out: &mut Vec<u8>) {
 }
 
 /// The numbers of a core that people look for.
-fn core(raft: &Raft, number: &mut impl FnMut(u64)) {
+pub(super) fn core(raft: &Raft, number: &mut impl FnMut(u64)) {
     let hard = raft.hard();
     number(hard.term.0);
     number(hard.vote.map_or(0, |node| node.0));

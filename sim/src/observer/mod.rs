@@ -5,6 +5,7 @@
 mod canonical;
 mod kv;
 mod ledger;
+mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,8 @@ use eraft::types::{Index, NodeId, Term};
 use madsim::time::TimeHandle;
 use tokio::sync::{Notify, oneshot};
 
+use crate::coverage::{Coverage, Map};
+use crate::explain::Stage;
 use crate::invariants::{self, Suite};
 use crate::outcome::Violation;
 use crate::scenario::Trigger;
@@ -64,6 +67,9 @@ struct State {
     names: BTreeMap<NodeId, String>,
     waiting: BTreeMap<Trigger, Vec<oneshot::Sender<NodeId>>>,
     payload: Vec<u8>,
+    map: Map,
+    /// Filled if the run is to be explained.
+    stage: Option<Stage>,
     /// In a run with a script.
     ledger: Option<Ledger>,
 }
@@ -78,6 +84,8 @@ pub struct Seen {
     pub tail: Vec<Record>,
     /// How often each oracle judged something.
     pub judged: BTreeMap<String, u64>,
+    /// States of the protocol that were reached.
+    pub coverage: Coverage,
     /// The trace file's own trouble.
     pub trace: Result<(), String>,
     /// The mutations that took effect, by their place in the log.
@@ -86,7 +94,7 @@ pub struct Seen {
 
 impl Watcher {
     /// Inside the runtime; `checks` are the ids of the oracles that judge.
-    pub fn new(recorder: Recorder, checks: &[String]) -> Arc<Self> {
+    pub fn new(recorder: Recorder, checks: &[String], stage: Option<Stage>) -> Arc<Self> {
         let ids: Vec<&str> = checks.iter().map(String::as_str).collect();
         let state = State {
             recorder,
@@ -99,6 +107,8 @@ impl Watcher {
             names: BTreeMap::new(),
             waiting: BTreeMap::new(),
             payload: Vec::new(),
+            map: Map::default(),
+            stage,
             ledger: None,
         };
         Arc::new(Self { time: TimeHandle::current(), state: Mutex::new(state), violated: Notify::new() })
@@ -118,6 +128,9 @@ impl Watcher {
         let mut state = self.lock();
         if state.violation.is_none() {
             state.recorder.record(at_ns, node, kind, text.as_bytes(), || text.to_owned());
+            if let Some(stage) = &state.stage {
+                stage::note(&mut stage.lock(), at_ns / 1_000, node, kind, text);
+            }
         }
     }
 
@@ -206,6 +219,7 @@ impl Watcher {
             digest: state.recorder.digest().clone(),
             tail: state.recorder.tail().map(with_words).collect(),
             judged,
+            coverage: state.map.reached().clone(),
             trace,
             effects: std::mem::take(&mut state.exactly_once.effects),
         }
@@ -242,12 +256,18 @@ impl State {
         canonical::payload(event, &mut self.payload);
         let name = self.names.entry(node).or_insert_with(|| node.to_string());
         self.recorder.record(at_ns, name, canonical::kind(event), &self.payload, || format!("{event:?}"));
+        if let Some(stage) = &self.stage {
+            stage::event(&mut stage.lock(), at_ns / 1_000, name, event);
+        }
     }
 
     fn violate(&mut self, violation: Violation, at_ns: u64) {
         if self.violation.is_none() {
             let text = format!("{}: {}", violation.oracle, violation.message);
             self.recorder.record(at_ns, "world", "violation", text.as_bytes(), || text.clone());
+            if let Some(stage) = &self.stage {
+                stage::note(&mut stage.lock(), at_ns / 1_000, "world", "violation", &text);
+            }
             self.violation = Some(violation);
         }
     }
@@ -258,10 +278,12 @@ impl State {
             Event::Opened { raft, applied, .. } => {
                 *face = Face { is_up: true, applied: applied.index, ..Face::default() };
                 see(face, raft);
+                self.map.see(node, raft);
             }
             Event::Stepped { input, effects, raft } => {
                 let was_leader = face.is_leader;
                 see(face, raft);
+                self.map.see(node, raft);
                 let is_new_leader = face.is_leader && !was_leader;
                 self.step_triggers(node, *input, effects, is_new_leader);
             }

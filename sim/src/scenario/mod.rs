@@ -43,7 +43,7 @@ section! {
         /// A silent peer's stream is opened anew after this.
         peer_silence_ms: u64 = 1_000, 50 => 60_000;
         /// The log in memory is compacted once it holds this many bytes.
-        log_bytes_max: u64 = 64 << 20, 1_024 => 1 << 32;
+        log_bytes_max: u64 = 64 << 20, 256 => 1 << 32;
         /// One chunk of a snapshot stream.
         snapshot_chunk_bytes: u64 = 64 << 10, 64 => 2 << 20;
         /// Entries in one append.

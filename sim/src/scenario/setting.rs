@@ -102,8 +102,16 @@ macro_rules! section {
     ) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        // An artifact that is older than an option has its default.
+        #[serde(default)]
         pub struct $name {
             $( $(#[$field_doc])* pub $field: $type, )*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $field: $default, )* }
+            }
         }
 
         #[doc = concat!("What the section `", $path, "` of a scenario says.")]

@@ -98,3 +98,11 @@ fn a_plan_survives_its_json() {
         "{text}"
     );
 }
+
+#[test]
+fn a_plan_from_before_an_option_existed_has_its_default() {
+    let mut older = serde_json::to_value(plan("", 3)).unwrap();
+    let workload = older["configuration"]["workload"].as_object_mut().unwrap();
+    assert!(workload.remove("pipeline").is_some());
+    assert_eq!(serde_json::from_value::<Plan>(older).unwrap().configuration.workload.pipeline, 1);
+}

@@ -14,6 +14,7 @@ use super::nodes::End;
 use super::{World, lock};
 use crate::disk::Failure;
 use crate::net::LinkConfig;
+use crate::outcome::Hit;
 use crate::scenario::{Action, FaultKind};
 use crate::schedule::FaultEvent;
 use crate::timing::Spread;
@@ -65,6 +66,8 @@ impl World {
         let hit = self.resolve(&fault.target, there, &mut draw);
         let words: Vec<String> = hit.iter().map(|party| name(*party)).collect();
         self.watcher.note("world", fault.kind().id(), &format!("{} hits {}", fault.id, words.join("+")));
+        let at_ms = u64::try_from(self.time.elapsed().as_millis()).unwrap_or(u64::MAX);
+        lock(&self.hits).push(Hit { fault: fault.id.clone(), at_ms, parties: words });
         let kind = fault.kind();
         let met_before = self.met(kind);
         let mut cuts = Vec::new();
@@ -87,7 +90,7 @@ impl World {
             Action::DiskTorn => {
                 let torn_before = self.met(kind);
                 for id in nodes(&hit) {
-                    self.stop(id, End::Power, Some(&fault.id));
+                    self.stop(id, End::Torn, Some(&fault.id));
                 }
                 self.count(kind, self.met(kind) > torn_before);
             }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use eraft::history;
 use eraft::mutants::{MutantId, Mutants};
 use eraft::random::Draws;
-use eraft::replica::link::Party;
+use eraft::replica::link::{Channel, Party, Route};
 use eraft::types::NodeId;
 use madsim::runtime::{Handle, Runtime};
 use madsim::time::TimeHandle;
@@ -24,10 +24,11 @@ use tokio::sync::mpsc;
 
 use crate::artifact::RunRequest;
 use crate::disk::{DiskConfig, DiskSim};
+use crate::explain::{Stage, label};
 use crate::judge;
-use crate::net::{LinkConfig, NetConfig, NoticeConfig, SimNet, madsim_config};
+use crate::net::{self, LinkConfig, NetConfig, NoticeConfig, SimNet, madsim_config};
 use crate::observer::Watcher;
-use crate::outcome::{Outcome, Violation};
+use crate::outcome::{Hit, Outcome, Violation};
 use crate::phases::{self, Ended};
 use crate::runner::{self, Internal, Leak, RunOptions};
 use crate::scenario::{Disk, FaultKind, Network};
@@ -61,6 +62,7 @@ pub struct World {
     nodes: Mutex<BTreeMap<NodeId, NodeState>>,
     active: Mutex<BTreeMap<String, Active>>,
     delivered: Mutex<BTreeMap<FaultKind, u64>>,
+    hits: Mutex<Vec<Hit>>,
     exits: mpsc::UnboundedSender<Exit>,
 }
 
@@ -77,6 +79,7 @@ pub(crate) struct Remains {
     pub(crate) delivered: BTreeMap<FaultKind, u64>,
     pub(crate) elapsed: Duration,
     pub(crate) ended: Option<Ended>,
+    pub(crate) hits: Vec<Hit>,
 }
 
 /// Runs a plan: in a runtime of its own, on this thread.
@@ -95,8 +98,7 @@ pub fn run(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Intern
     let ran = runner::catch(|| {
         runtime.block_on(async move {
             let (exits, exited) = mpsc::unbounded_channel();
-            let leak = options.leak.clone();
-            let world = World::new(request, mutants, leak, Recorder::new(sink), exits);
+            let world = World::new(request, mutants, options, Recorder::new(sink), exits);
             *inner.lock().unwrap_or_else(PoisonError::into_inner) = Some(world.clone());
             phases::drive(world, exited, options.until_ms).await
         })
@@ -138,7 +140,7 @@ impl World {
     fn new(
         request: &RunRequest,
         mutants: Mutants,
-        leak: Option<Leak>,
+        options: &RunOptions,
         recorder: Recorder,
         exits: mpsc::UnboundedSender<Exit>,
     ) -> Arc<Self> {
@@ -150,15 +152,17 @@ impl World {
             connect_timeout: Spread::millis(300, 800, 2_000),
             ..NoticeConfig::default()
         };
-        let watcher = Watcher::new(recorder, &configuration.checks);
+        let watcher = Watcher::new(recorder, &configuration.checks, options.stage.clone());
         if !request.plan.steps.is_empty() {
             watcher.keep_ledger();
         }
         let net = NetConfig { link: link_config(&configuration.network), notice };
+        let net = SimNet::new(request.seed, net);
+        net.set_sink(options.stage.clone().map(explained));
         Arc::new(Self {
             seed: request.seed,
             mutants,
-            net: SimNet::new(request.seed, net),
+            net,
             disk,
             watcher,
             history: Arc::new(history::Recorder::in_memory()),
@@ -166,12 +170,13 @@ impl World {
             begun: Arc::default(),
             acknowledged: Arc::default(),
             time: TimeHandle::current(),
-            leak,
+            leak: options.leak.clone(),
             draws: Draws::new(request.seed, "world"),
             handle: Handle::current(),
             nodes: Mutex::default(),
             active: Mutex::default(),
             delivered: Mutex::default(),
+            hits: Mutex::default(),
             exits,
             plan: request.plan.clone(),
         })
@@ -185,6 +190,7 @@ impl World {
             delivered: lock(&self.delivered).clone(),
             elapsed: self.time.elapsed(),
             ended,
+            hits: lock(&self.hits).clone(),
         }
     }
 
@@ -212,6 +218,25 @@ impl World {
     pub(crate) fn prune_tasks(&self) {
         self.handle.metrics().num_tasks();
     }
+}
+
+/// Shows every message's fate on `stage`.
+fn explained(stage: Stage) -> net::Sink {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    Box::new(move |message, frame| {
+        let Route { from, to, channel } = message.route;
+        let is_reply = matches!(from, Party::Node(_)) && channel == Channel::Client;
+        let (kind, text) = label::frame(channel, is_reply, frame);
+        let times = (micros(message.sent_at), micros(message.at));
+        stage.lock().message(
+            times,
+            &faults::name(from),
+            &faults::name(to),
+            kind,
+            message.outcome.word(),
+            &text,
+        );
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -61,6 +61,8 @@ pub(crate) enum End {
     Process,
     /// The machine loses power.
     Power,
+    /// The machine loses power in the middle of a write, if it is writing.
+    Torn,
 }
 
 impl World {
@@ -179,6 +181,10 @@ impl World {
             End::Power => {
                 self.net.power_loss(Party::Node(id));
                 self.disk.power_loss(id);
+            }
+            End::Torn => {
+                self.net.power_loss(Party::Node(id));
+                self.disk.torn_write(id);
             }
         }
         self.handle.kill(madsim_id);

@@ -158,7 +158,7 @@ fn chaos(seed: u64, extra: u32) -> Trace {
     run(seed, config, move |net| async move {
         let trace = Arc::new(Mutex::new(Trace::new()));
         let sink = trace.clone();
-        net.set_sink(Some(Box::new(move |event| sink.lock().expect("one thread").push(*event))));
+        net.set_sink(Some(Box::new(move |event, _| sink.lock().expect("one thread").push(*event))));
         let (first, second) = (route(A, B, Channel::Peer), route(B, A, Channel::Client));
         let run_one = |route, count| {
             let net = net.clone();

@@ -1,0 +1,235 @@
+//! The testbed's own exam: how soon each planted bug is found, and by what.
+//!
+//! A mutant is examined at a layer over disjoint ranges of seeds; each range is searched by one thread until the first
+//! seed that fails. From that come the seeds and the core-seconds to detection, as median and 90th percentile.
+
+mod ablation;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use eraft::mutants::{Layer, Mutant, Mutants};
+use serde::{Deserialize, Serialize};
+
+pub use ablation::Ingredient;
+pub use table::{Row, Table, TableError};
+
+use crate::core;
+use crate::fuzz::Source;
+use crate::outcome::Verdict;
+use crate::parallel;
+use crate::runner::{self, Internal, RunOptions, Simulate};
+
+/// Seeds of one range in the scheduler over the core.
+const CORE_SEEDS_MAX: u64 = 50_000;
+/// Seeds of one range in simulated clusters.
+const SIMULATION_SEEDS_MAX: u64 = 500;
+/// The first seeds of two ranges are so far apart: no range ever reaches the next.
+const RANGE_DISTANCE: u64 = 1_000_000;
+/// If none of so many first ranges finds anything, the others are not searched.
+const HOPELESS_RANGES: usize = 4;
+
+/// Where a mutant is looked for. A part of [`Layer`]: unit tests are run by cargo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// The random scheduler over the pure core.
+    Core,
+    /// Simulated clusters.
+    Simulation,
+}
+
+impl Stage {
+    /// Every stage, cheapest first.
+    pub const ALL: [Stage; 2] = [Stage::Core, Stage::Simulation];
+
+    /// Its word in tables and options.
+    pub fn word(self) -> &'static str {
+        match self {
+            Stage::Core => "core",
+            Stage::Simulation => "simulation",
+        }
+    }
+
+    /// The stage of this word.
+    pub fn by_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.word() == word)
+    }
+
+    fn layer(self) -> Layer {
+        match self {
+            Stage::Core => Layer::Core,
+            Stage::Simulation => Layer::Simulation,
+        }
+    }
+
+    /// Can `mutant` be seen here?
+    pub fn sees(self, mutant: &Mutant) -> bool {
+        mutant.layers.contains(&self.layer())
+    }
+
+    fn seeds_max(self) -> u64 {
+        match self {
+            Stage::Core => CORE_SEEDS_MAX,
+            Stage::Simulation => SIMULATION_SEEDS_MAX,
+        }
+    }
+}
+
+/// How a mutant is examined.
+#[derive(Clone, Debug)]
+pub struct Exam {
+    /// Disjoint ranges of seeds.
+    pub ranges: usize,
+    /// Seeds of a range; `None`: as the stage has it.
+    pub seeds_max: Option<u64>,
+    /// One range takes at most so much of a core.
+    pub time_max: Duration,
+    /// Threads.
+    pub jobs: usize,
+    /// Where the swarm scenarios are.
+    pub scenarios: PathBuf,
+    /// Ingredients of the simulation that are left out.
+    pub without: Vec<Ingredient>,
+}
+
+/// The search of one range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Search {
+    /// Seeds up to the one that failed, with it; `None`: not found.
+    pub seeds: Option<u64>,
+    /// What found it.
+    pub oracle: Option<String>,
+    /// What it cost.
+    pub core_seconds: f64,
+}
+
+/// Why an exam cannot be held.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExamError {
+    /// A scenario is missing or malformed.
+    #[error("{0}")]
+    Scenario(String),
+    /// The simulator failed.
+    #[error(transparent)]
+    Internal(#[from] Internal),
+}
+
+impl Exam {
+    /// Searches all ranges for `mutant` at `stage`.
+    pub fn hold(&self, simulate: Simulate, mutant: &Mutant, stage: Stage) -> Result<Row, ExamError> {
+        let source = match stage {
+            Stage::Core => None,
+            Stage::Simulation => Some(self.scenario_of(mutant)?),
+        };
+        let search = |range: usize| self.search(simulate, mutant, stage, source.as_ref(), range as u64);
+        let few = self.ranges.min(HOPELESS_RANGES);
+        let mut searches =
+            parallel::map(few, self.jobs, search).into_iter().collect::<Result<Vec<_>, _>>()?;
+        if searches.iter().any(|search| search.seeds.is_some()) {
+            let rest = parallel::map(self.ranges - few, self.jobs, |range| search(range + few));
+            searches.extend(rest.into_iter().collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(summary(mutant, stage, &searches))
+    }
+
+    /// One range; the first range begins at seed 0.
+    fn search(
+        &self,
+        simulate: Simulate,
+        mutant: &Mutant,
+        stage: Stage,
+        source: Option<&Source>,
+        range: u64,
+    ) -> Result<Search, Internal> {
+        let first = range * RANGE_DISTANCE;
+        let seeds_max = self.seeds_max.unwrap_or(stage.seeds_max()).min(RANGE_DISTANCE);
+        let Some(source) = source else { return Ok(self.search_core(mutant, first, seeds_max)) };
+        let mut core_seconds = 0.0;
+        for seed in first..first + seeds_max {
+            let outcome =
+                runner::run(simulate, &source.request(seed, Some(mutant.id)), &RunOptions::default())?;
+            core_seconds += outcome.core_seconds;
+            if outcome.verdict == Verdict::Fail {
+                let oracle = outcome.violation.map(|violation| violation.oracle);
+                return Ok(Search { seeds: Some(seed - first + 1), oracle, core_seconds });
+            }
+            if core_seconds > self.time_max.as_secs_f64() {
+                break;
+            }
+        }
+        Ok(Search { seeds: None, oracle: None, core_seconds })
+    }
+
+    fn search_core(&self, mutant: &Mutant, first: u64, seeds_max: u64) -> Search {
+        let options = core::Options {
+            seed: first,
+            seeds_max,
+            time_max: Some(self.time_max),
+            jobs: 1,
+            mutants: Mutants::with(mutant.mutant),
+            ..core::Options::default()
+        };
+        let report = core::run(&options);
+        let found = report.violation.as_ref();
+        Search {
+            seeds: found.map(|found| found.seed - first + 1),
+            oracle: found.map(|found| found.violation.oracle.clone()),
+            core_seconds: report.core_seconds,
+        }
+    }
+
+    /// The swarm scenario of the mutant's group, or the key-value one.
+    fn scenario_of(&self, mutant: &Mutant) -> Result<Source, ExamError> {
+        let of_group = self.scenarios.join(format!("{}.toml", mutant.group));
+        let path = if of_group.exists() { of_group } else { self.scenarios.join("kv.toml") };
+        let mut source = Source::read(&path).map_err(ExamError::Scenario)?;
+        for ingredient in &self.without {
+            ingredient.leave_out(&mut source.scenario);
+        }
+        Ok(source)
+    }
+}
+
+/// The row of all ranges of a mutant at a stage.
+fn summary(mutant: &Mutant, stage: Stage, searches: &[Search]) -> Row {
+    let mut oracles: BTreeMap<String, u64> = BTreeMap::new();
+    for oracle in searches.iter().filter_map(|search| search.oracle.clone()) {
+        *oracles.entry(oracle).or_default() += 1;
+    }
+    // The one that found it most often; of equals, the first by name.
+    let oracle = oracles.iter().max_by_key(|(_, count)| **count).map(|(oracle, _)| oracle.clone());
+    let mut seeds: Vec<u64> = searches.iter().map(|search| search.seeds.unwrap_or(u64::MAX)).collect();
+    let mut core_seconds: Vec<f64> = searches
+        .iter()
+        .map(|search| if search.seeds.is_some() { search.core_seconds } else { f64::MAX })
+        .collect();
+    seeds.sort_unstable();
+    core_seconds.sort_unstable_by(f64::total_cmp);
+    let found = |value: u64| (value < u64::MAX).then_some(value);
+    let milli = |value: f64| (value < f64::MAX).then_some((value * 1_000.0).round() / 1_000.0);
+    Row {
+        mutant: mutant.id.to_owned(),
+        stage,
+        ranges: searches.len() as u64,
+        killed: searches.iter().filter(|search| search.seeds.is_some()).count() as u64,
+        oracle,
+        seeds_median: percentile(&seeds, 50).and_then(found),
+        seeds_p90: percentile(&seeds, 90).and_then(found),
+        core_seconds_median: percentile(&core_seconds, 50).and_then(milli),
+        core_seconds_p90: percentile(&core_seconds, 90).and_then(milli),
+        without: Vec::new(),
+        reason: None,
+    }
+}
+
+/// The smallest value that is not below `percent` of the sorted `values`.
+fn percentile<T: Copy>(values: &[T], percent: usize) -> Option<T> {
+    let place = (values.len() * percent).div_ceil(100);
+    values.get(place.saturating_sub(1)).copied()
+}
+
+#[cfg(test)]
+mod tests;

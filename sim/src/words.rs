@@ -1,0 +1,186 @@
+//! A plan in words: what a person reads first of a failing run.
+
+use crate::outcome::{Hit, Violation};
+use crate::scenario::{Action, Shape, Target, Trigger};
+use crate::schedule::{FaultEvent, Operation, Plan};
+
+/// Operations of one client that are listed; of more, their number is said.
+const OPERATIONS_LISTED_MAX: usize = 12;
+
+/// The group, the clients, the faults in the order of their time, and the violation: one sentence each.
+pub fn of_plan(plan: &Plan, hits: &[Hit], violation: Option<(&Violation, f64)>) -> Vec<String> {
+    let cluster = &plan.configuration.cluster;
+    let mut sentences = vec![format!("A group of {}.", count(cluster.nodes, "node"))];
+    for (client, list) in (1..).zip(&plan.operations) {
+        sentences.extend(of_client(client, list));
+    }
+    let mut faults: Vec<(u64, String)> = plan
+        .faults
+        .iter()
+        .map(|fault| {
+            let hit = hits.iter().find(|hit| hit.fault == fault.id);
+            (hit.map_or(fault.at_ms, |hit| hit.at_ms), of_fault(fault, hit))
+        })
+        .collect();
+    faults.sort();
+    if faults.is_empty() {
+        sentences.push("No faults.".to_owned());
+    }
+    sentences.extend(faults.into_iter().map(|(_, sentence)| sentence));
+    if let Some((violation, sim_seconds)) = violation {
+        sentences
+            .push(format!("At {sim_seconds:.3} s {} is violated: {}.", violation.oracle, violation.message));
+    }
+    sentences
+}
+
+fn of_client(client: u64, list: &[Operation]) -> Option<String> {
+    if list.is_empty() {
+        return None;
+    }
+    if list.len() > OPERATIONS_LISTED_MAX {
+        return Some(format!("Client c{client} does {}.", count(list.len() as u64, "operation")));
+    }
+    let words: Vec<String> = list.iter().map(ToString::to_string).collect();
+    Some(format!("Client c{client} does: {}.", words.join(", ")))
+}
+
+/// One fault: when, whom, what, how long.
+pub fn of_fault(fault: &FaultEvent, hit: Option<&Hit>) -> String {
+    let when = match (hit, fault.after) {
+        (None, None) => format!("At {} (not reached)", seconds(fault.at_ms)),
+        (None, Some(trigger)) => {
+            format!(
+                "After the first {} from {} on (not reached)",
+                trigger_word(trigger),
+                seconds(fault.at_ms)
+            )
+        }
+        (Some(hit), None) => format!("At {}", seconds(hit.at_ms)),
+        (Some(hit), Some(trigger)) => {
+            format!("At {}, {} ms after {}", seconds(hit.at_ms), fault.delay_after_ms, trigger_words(trigger))
+        }
+    };
+    let whom = whom(&fault.target, hit);
+    let mut sentence = format!("{when}, {}", what(&fault.action, &whom));
+    if let Some(duration_ms) = fault.duration_ms {
+        sentence += &format!(", for {}", seconds(duration_ms));
+    } else if fault.kind().may_last() {
+        sentence += ", and does not come back by itself";
+    }
+    sentence + "."
+}
+
+fn whom(target: &Target, hit: Option<&Hit>) -> String {
+    let parties = hit.map(|hit| hit.parties.join(" and ")).filter(|parties| !parties.is_empty());
+    match (target, parties) {
+        (Target::Nodes(_) | Target::Clients(_) | Target::Random | Target::Client, Some(parties)) => parties,
+        (Target::Leader, Some(parties)) => format!("the leader ({parties})"),
+        (Target::There, Some(parties)) => format!("that node ({parties})"),
+        (Target::All, _) => "every node".to_owned(),
+        (role, Some(parties)) => format!("{parties} (a {role})"),
+        (role, None) => format!("{role}"),
+    }
+}
+
+fn what(action: &Action, whom: &str) -> String {
+    let percent = |rate: f64| format!("{:.0}%", rate * 100.0);
+    match action {
+        Action::NetLoss { rate } => format!("{} of the messages from and to {whom} are lost", percent(*rate)),
+        Action::NetDelay { delay_ms } => {
+            format!("messages from and to {whom} take about {delay_ms} ms longer")
+        }
+        Action::NetReorder { rate, .. } => {
+            format!("{} of the messages from and to {whom} are overtaken", percent(*rate))
+        }
+        Action::NetDuplicate { rate } => {
+            format!("{} of the messages from and to {whom} arrive twice", percent(*rate))
+        }
+        Action::NetPartition { shape, clients } => {
+            let others = match (whom.starts_with('c'), clients) {
+                (true, _) => "the nodes",
+                (false, true) => "the other nodes and the clients",
+                (false, false) => "the other nodes",
+            };
+            match shape {
+                Shape::Symmetric => format!("{whom} is cut off from {others}"),
+                Shape::Inbound => format!("{whom} no longer hears {others}, which hear it"),
+                Shape::Outbound => {
+                    format!("{whom} is no longer heard by {others}, which it hears")
+                }
+                Shape::Bridge => format!("the group falls into two halves that both see {whom}"),
+                Shape::Ring => "every node sees another majority".to_owned(),
+            }
+        }
+        Action::NetSlow { bytes_per_second } => {
+            format!("links from and to {whom} carry {bytes_per_second} bytes a second")
+        }
+        Action::NetReset => format!("the open connections of {whom} are reset"),
+        Action::NodeKill => format!("the process of {whom} is killed"),
+        Action::NodeRestart => format!("{whom} is started again"),
+        Action::NodeCrash | Action::NodeCrashAll => format!("{whom} loses power"),
+        Action::NodePause => format!("{whom} stands still"),
+        Action::DiskTorn => format!("{whom} loses power in the middle of a write"),
+        Action::DiskSlow { factor } => format!("the disk of {whom} takes {factor} times as long"),
+        Action::DiskStall => format!("the disk of {whom} completes no write"),
+        Action::DiskFull => format!("the disk of {whom} is full"),
+        Action::DiskIoError => format!("the next write of {whom} fails"),
+    }
+}
+
+fn trigger_word(trigger: Trigger) -> &'static str {
+    Trigger::WORDS.iter().find(|(_, known)| *known == trigger).map_or("", |(word, _)| word)
+}
+
+fn trigger_words(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::Vote => "a vote",
+        Trigger::Election => "an election",
+        Trigger::Sync => "a write to the log",
+        Trigger::Snapshot => "a snapshot",
+        Trigger::Flush => "applied state became durable",
+    }
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{:03} s", ms / 1_000, ms % 1_000)
+}
+
+fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn a_plan_reads_like_sentences_in_the_order_of_time() {
+        let text = "[cluster]\nnodes = 3\n[workload]\nclients = 1\noperations = 0\n[[faults]]\nat_ms = 2500\n\
+                    action = \"net.partition\"\ntarget = \"leader\"\nshape = \"inbound\"\nduration_ms = 40\n\
+                    [[faults]]\nafter = \"vote\"\nwithin_ms = 7\naction = \"node.crash\"\ntarget = \"there\"\n";
+        let plan = Plan::new(&Scenario::parse("s.toml", text).unwrap(), 1);
+        let hit = |number: u64, at_ms, party: &str| Hit {
+            fault: format!("scripted#{number}"),
+            at_ms,
+            parties: vec![party.to_owned()],
+        };
+        let violation = Violation::new("raft.vote_once", "n2 voted twice");
+        let words = of_plan(&plan, &[hit(1, 2_500, "n3"), hit(2, 310, "n2")], Some((&violation, 2.6)));
+        assert_eq!(
+            words,
+            [
+                "A group of 3 nodes.",
+                "At 0.310 s, 7 ms after a vote, that node (n2) loses power, and does not come back by itself.",
+                "At 2.500 s, the leader (n3) no longer hears the other nodes, which hear it, for 0.040 s.",
+                "At 2.600 s raft.vote_once is violated: n2 voted twice.",
+            ]
+        );
+        let silent = of_plan(&plan, &[], None);
+        assert_eq!(
+            silent[1],
+            "After the first vote from 0.000 s on (not reached), there loses power, and does not come back by itself."
+        );
+    }
+}
