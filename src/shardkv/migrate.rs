@@ -377,6 +377,12 @@ impl Tenures {
         }
     }
 
+    /// The groups that have yet to give the shard to this one, or to be told that they did.
+    pub fn sources(&self) -> impl Iterator<Item = GroupId> {
+        let pending = self.0.values().filter(|tenure| !tenure.source_told);
+        pending.filter_map(|tenure| Some(tenure.source?.group))
+    }
+
     fn forget(&mut self) {
         self.0.retain(|_, tenure| !tenure.is_over());
     }

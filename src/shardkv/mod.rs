@@ -17,6 +17,7 @@
 //! | `0x00 …` | the driver's own records |
 //! | `n` | [`proto::shardkv::Adopted`](crate::proto::shardkv::Adopted): the number of the adopted config, and of shards |
 //! | `c` | the adopted config |
+//! | `u` | addresses of groups that shards come from and that the config does not list any more |
 //! | `h/` shard | [`proto::shardkv::Tenures`](crate::proto::shardkv::Tenures) |
 //! | `d/` shard, born, then a key of [`crate::kv`] | that shard's values, sessions and table |
 //!
@@ -33,7 +34,11 @@
 mod chunk;
 mod machine;
 mod migrate;
+mod node;
+mod query;
 mod record;
+mod service;
+mod worker;
 
 #[cfg(test)]
 mod machine_tests;
@@ -45,7 +50,8 @@ mod model_tests;
 mod testing;
 
 pub use chunk::CHUNK_LIMIT;
-pub use machine::{
-    DELETE_BYTES_MAX, DELETE_PAIRS_MAX, Held, Pulled, ShardAnswer, ShardMachine, ShardQuery, ShardReply,
-};
+pub use machine::{DELETE_BYTES_MAX, DELETE_PAIRS_MAX, ShardMachine, ShardReply};
 pub use migrate::{Chore, Next, NotServed, Reign, ShardState, Stage, Tenure, Tenures};
+pub use node::{GroupOptions, serve};
+pub use query::{Held, Pulled, ShardAnswer, ShardQuery};
+pub use worker::MigrationOptions;

@@ -1,16 +1,20 @@
 //! Where the records of a group are in its state store, and how they are written.
 
+use std::collections::BTreeMap;
+
 use prost::Message as _;
 
 use super::migrate::{Next, Reign, Stage, Tenure, Tenures};
-use crate::ctrler::Config;
+use crate::addresses::Addresses;
+use crate::ctrler::{Config, decode_groups, encode_groups};
 use crate::machine::Content;
 use crate::proto::{self, shardkv as pb};
 use crate::types::{ConfigNum, GroupId, ShardId};
-use crate::view::{Batch, View, ViewError};
+use crate::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError, collect};
 
 const ADOPTED_KEY: &[u8] = b"n";
 const CONFIG_KEY: &[u8] = b"c";
+const UNLISTED_KEY: &[u8] = b"u";
 const TENURES_PREFIX: &[u8] = b"h/";
 const DATA_PREFIX: &[u8] = b"d/";
 
@@ -42,6 +46,27 @@ pub(super) fn load_config(view: &dyn View) -> Result<Option<Config>, ViewError> 
     view.get(CONFIG_KEY)?.map(decode).transpose()
 }
 
+/// Groups that shards come from and that the adopted config does not list.
+pub(super) fn load_unlisted(view: &dyn View) -> Result<BTreeMap<GroupId, Addresses>, ViewError> {
+    let Some(record) = view.get(UNLISTED_KEY)? else { return Ok(BTreeMap::new()) };
+    let groups = proto::ctrler::Groups::decode(&record[..])
+        .map_err(|error| damaged(UNLISTED_KEY, &error.to_string()))?;
+    decode_groups(&groups.groups).map_err(|error| damaged(UNLISTED_KEY, &error.to_string()))
+}
+
+/// Writes them if they are not as they were `before`; no record is kept of none.
+pub(super) fn save_unlisted(
+    before: &BTreeMap<GroupId, Addresses>,
+    unlisted: &BTreeMap<GroupId, Addresses>,
+    batch: &mut Batch,
+) {
+    if unlisted.is_empty() && !before.is_empty() {
+        batch.delete(UNLISTED_KEY);
+    } else if unlisted != before {
+        batch.put(UNLISTED_KEY, proto::ctrler::Groups { groups: encode_groups(unlisted) }.encode_to_vec());
+    }
+}
+
 /// The config in `bytes`, as they are in the log and in the store.
 pub(super) fn decode_config(bytes: &[u8]) -> Result<Config, String> {
     proto::ctrler::Config::decode(bytes).map_err(|error| error.to_string())?.try_into()
@@ -67,10 +92,31 @@ fn shard_bytes(shard: ShardId) -> [u8; 2] {
 
 pub(super) fn load_tenures(view: &dyn View, shard: ShardId) -> Result<Tenures, ViewError> {
     let key = tenures_key(shard);
-    let Some(record) = view.get(&key)? else { return Ok(Tenures::default()) };
-    let tenures = pb::Tenures::decode(&record[..]).map_err(|error| damaged(&key, &error.to_string()))?;
+    view.get(&key)?.map_or_else(|| Ok(Tenures::default()), |record| decode_tenures(&key, &record))
+}
+
+/// Whether there is anything of any shard.
+pub(super) fn holds_any(view: &dyn View) -> Result<bool, ViewError> {
+    let limit = PageLimit { pairs_max: 1, bytes_max: usize::MAX };
+    Ok(!collect(view, KeyRange::prefix(TENURES_PREFIX), limit)?.0.is_empty())
+}
+
+/// Of all shards of which there are any, ascending.
+pub(super) fn load_all_tenures(view: &dyn View) -> Result<Vec<(ShardId, Tenures)>, ViewError> {
+    let limit = PageLimit { pairs_max: usize::MAX, bytes_max: usize::MAX };
+    let (records, _) = collect(view, KeyRange::prefix(TENURES_PREFIX), limit)?;
+    let of = |(key, record): Pair| {
+        let shard = key[TENURES_PREFIX.len()..].try_into().map(u16::from_be_bytes);
+        let shard = shard.map_err(|_| damaged(&key, "it names no shard"))?;
+        Ok((ShardId(shard.into()), decode_tenures(&key, &record)?))
+    };
+    records.into_iter().map(of).collect()
+}
+
+fn decode_tenures(key: &[u8], record: &[u8]) -> Result<Tenures, ViewError> {
+    let tenures = pb::Tenures::decode(record).map_err(|error| damaged(key, &error.to_string()))?;
     let tenures = tenures.tenures.into_iter().map(|tenure| {
-        let tenure = decode(tenure).ok_or_else(|| damaged(&key, "a tenure lacks a part"))?;
+        let tenure = decode(tenure).ok_or_else(|| damaged(key, "a tenure lacks a part"))?;
         Ok((tenure.born, tenure))
     });
     Ok(Tenures(tenures.collect::<Result<_, ViewError>>()?))
