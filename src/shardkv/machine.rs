@@ -4,17 +4,16 @@
 //! - a client's command takes effect only in the tenure that is served at its place in the log; what it writes, the
 //!   session's reply and the sum of the shard's content are one batch;
 //! - every step of migration names a shard and a config, and doing it again does nothing;
-//! - the configs are adopted one by one, in order. A group that never had one may begin with a later one, if that
-//!   says nothing of a shard being here already: the configs before were dropped because they did not concern it;
+//! - the configs are adopted one by one, in order; `adopt.rs` says when one may be left out;
 //! - a bad command writes nothing and is refused, the same on every replica.
 
 use prost::Message as _;
 
 use super::chunk::{check, collect, pack};
-use super::migrate::{Accepted, Arrival, Chore, Next, NotServed, Reign, ShardState, Stage, Tenures};
+use super::errand::Chores;
+use super::migrate::{Accepted, Arrival, Next, NotServed, Reign, ShardState, Stage, Tenures};
 use super::record::{
-    Adopted, damaged, data_prefix, decode_config, load_adopted, load_config, load_tenures, save_config,
-    save_tenures, shard_prefix,
+    Adopted, damaged, data_prefix, load_adopted, load_config, load_tenures, save_tenures, shard_prefix,
 };
 use crate::ctrler::{Config, shard_of};
 use crate::kv::{KvAnswer, KvLimits, KvMachine, KvQuery, KvReply, LimitError, USER_PREFIX};
@@ -35,9 +34,9 @@ pub const DELETE_BYTES_MAX: usize = 1 << 20;
 /// The state machine of one group; see [`super`] for its keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShardMachine {
-    group: GroupId,
+    pub(super) group: GroupId,
     kv: KvMachine,
-    mutants: Mutants,
+    pub(super) mutants: Mutants,
 }
 
 /// What a proposer is told.
@@ -89,6 +88,8 @@ pub enum ShardQuery {
     Chores,
     /// What is here of which shard.
     Held,
+    /// What the group reports to the controllers.
+    Standing,
     /// The adopted config.
     Config,
 }
@@ -108,9 +109,16 @@ pub enum ShardAnswer {
     /// To [`ShardQuery::Pull`].
     Pulled(Pulled),
     /// To [`ShardQuery::Chores`].
-    Chores(Vec<(ShardId, Chore)>),
+    Chores(Chores),
     /// To [`ShardQuery::Held`], by shard, then oldest first.
     Held(Vec<Held>),
+    /// To [`ShardQuery::Standing`].
+    Standing {
+        /// The adopted config.
+        config: ConfigNum,
+        /// The group owns a shard, or keeps data that another group has yet to fetch.
+        holds: bool,
+    },
     /// To [`ShardQuery::Config`]; `None` before the first.
     Config(Option<Config>),
 }
@@ -127,7 +135,7 @@ pub enum Pulled {
 }
 
 /// What a group has of a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Held {
     /// The shard.
     pub shard: ShardId,
@@ -182,53 +190,6 @@ impl ShardMachine {
         batch.extend_within(&prefix, writes);
         save_tenures(shard, &before, &tenures, batch);
         Ok(ShardReply::Kv(reply, position))
-    }
-
-    fn adopt(
-        &self,
-        view: &dyn View,
-        at: Position,
-        encoded: &[u8],
-        batch: &mut Batch,
-    ) -> Result<ShardReply, ViewError> {
-        let config = match decode_config(encoded) {
-            Ok(config) => config,
-            Err(detail) => return Ok(ShardReply::Refused(detail)),
-        };
-        let adopted = load_adopted(view)?;
-        if config.num <= adopted.config {
-            return Ok(ShardReply::Adopted(adopted.config));
-        }
-        let is_next = config.num == adopted.config.next();
-        let may_skip = adopted.config == ConfigNum(0) || self.mutants.is(MutantId::ShardkvSkipConfig);
-        if !is_next && !may_skip {
-            let detail = format!("config {} does not follow on config {}", config.num, adopted.config);
-            return Ok(ShardReply::Refused(detail));
-        }
-        if adopted.shards != 0 && adopted.shards != config.shards.len() {
-            let detail = format!("config {} is of another number of shards", config.num);
-            return Ok(ShardReply::Refused(detail));
-        }
-        let mut changes = Batch::new();
-        for (shard, placement) in config.placements() {
-            let before = load_tenures(view, shard)?;
-            if self.mutants.is(MutantId::ShardkvUnaffectedBlocked)
-                && before.0.values().any(|tenure| tenure.state() != ShardState::Serving)
-            {
-                return Ok(ShardReply::Refused(format!("shard {shard} is on its way")));
-            }
-            let mut tenures = before.clone();
-            if let Err(refusal) = tenures.adopt(shard, self.group, config.num, placement, at.index.0) {
-                if self.mutants.is(MutantId::ShardkvSkipConfig) {
-                    continue;
-                }
-                return Ok(ShardReply::Refused(refusal.0));
-            }
-            save_tenures(shard, &before, &tenures, &mut changes);
-        }
-        save_config(&config, encoded, &mut changes);
-        *batch = changes;
-        Ok(ShardReply::Adopted(config.num))
     }
 
     fn insert(
@@ -364,7 +325,11 @@ impl ShardMachine {
     }
 
     /// All shards of which something is here, with what it is.
-    fn each_shard(&self, view: &dyn View, mut each: impl FnMut(ShardId, &Tenures)) -> Result<(), ViewError> {
+    pub(super) fn each_shard(
+        &self,
+        view: &dyn View,
+        mut each: impl FnMut(ShardId, &Tenures),
+    ) -> Result<(), ViewError> {
         for shard in 0..load_adopted(view)?.shards {
             let shard = ShardId(shard as u64);
             each(shard, &load_tenures(view, shard)?);
@@ -385,7 +350,7 @@ impl StateMachine for ShardMachine {
         let reply = match &operation {
             None => ShardReply::Refused("the command does not decode".to_owned()),
             Some(To::Client(client)) => self.client(view, at, client.shard, &client.command, &mut batch)?,
-            Some(To::Adopt(config)) => self.adopt(view, at, config, &mut batch)?,
+            Some(To::Adopt(adopt)) => self.adopt(view, at, adopt, &mut batch)?,
             Some(To::Insert(insert)) => self.insert(view, at, insert, &mut batch)?,
             Some(To::Confirm(confirm)) => {
                 self.change(view, confirm.shard, &mut batch, |tenures, adopted| match confirm.by {
@@ -423,10 +388,11 @@ impl StateMachine for ShardMachine {
                 Ok(ShardAnswer::Pulled(self.pull(view, *shard, *epoch, *by, after, *limit)?))
             }
             ShardQuery::Chores => {
-                let mut all = Vec::new();
+                let mut all = Chores::default();
                 self.each_shard(view, |shard, tenures| {
                     let chores = tenures.chores(self.group, self.mutants);
-                    all.extend(chores.into_iter().map(|chore| (shard, chore)));
+                    all.todo.extend(chores.into_iter().map(|chore| (shard, chore)));
+                    all.addresses.extend(tenures.addresses());
                 })?;
                 Ok(ShardAnswer::Chores(all))
             }
@@ -441,6 +407,10 @@ impl StateMachine for ShardMachine {
                     }));
                 })?;
                 Ok(ShardAnswer::Held(all))
+            }
+            ShardQuery::Standing => {
+                let config = load_adopted(view)?.config;
+                Ok(ShardAnswer::Standing { config, holds: self.holds(view)? })
             }
             ShardQuery::Config => Ok(ShardAnswer::Config(load_config(view)?)),
         }

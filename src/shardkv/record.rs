@@ -3,6 +3,7 @@
 use prost::Message as _;
 
 use super::migrate::{Next, Reign, Stage, Tenure, Tenures};
+use crate::addresses::Addresses;
 use crate::ctrler::Config;
 use crate::machine::Content;
 use crate::proto::{self, shardkv as pb};
@@ -116,12 +117,18 @@ fn encode(tenure: &Tenure) -> pb::Tenure {
         content: Some(tenure.content.into()),
         offset: tenure.offset,
         frozen: tenure.frozen,
+        source_at: tenure.source_at.as_ref().map_or_else(Vec::new, |at| at.as_slice().to_vec()),
     }
 }
 
 fn decode(record: pb::Tenure) -> Option<Tenure> {
     use pb::tenure as part;
+    let source_at = match record.source_at.is_empty() {
+        true => None,
+        false => Some(Addresses::new(record.source_at).ok()?),
+    };
     Some(Tenure {
+        source_at,
         born: ConfigNum(record.born),
         epoch: ConfigNum(record.epoch),
         source: record.source.map(Into::into),
@@ -164,4 +171,12 @@ impl From<pb::Content> for Content {
     fn from(content: pb::Content) -> Self {
         Self { hash: content.hash, keys: content.keys, bytes: content.bytes }
     }
+}
+
+/// Of which shard, since which config, a pair of the state store is data, and its key there; for those who watch a
+/// machine.
+pub fn data_of_key(key: &[u8]) -> Option<(ShardId, ConfigNum, &[u8])> {
+    let (shard, rest) = key.strip_prefix(DATA_PREFIX)?.split_first_chunk()?;
+    let (born, rest) = rest.split_first_chunk()?;
+    Some((ShardId(u16::from_be_bytes(*shard).into()), ConfigNum(u64::from_be_bytes(*born)), rest))
 }
