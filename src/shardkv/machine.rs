@@ -4,24 +4,18 @@
 //! - a client's command takes effect only in the tenure that is served at its place in the log; what it writes, the
 //!   session's reply and the sum of the shard's content are one batch;
 //! - every step of migration names a shard and a config, and doing it again does nothing;
-//! - the configs are adopted one by one, in order. A group that has nothing of any shard may leave some out, if the
-//!   next one says nothing of a shard that was given to it meanwhile: it is told to when the controllers do not keep
-//!   the others any more, which they would if they concerned it ([`crate::ctrler`]);
+//! - the configs are adopted one by one, in order; `adopt.rs` says when one may be left out;
 //! - a bad command writes nothing and is refused, the same on every replica.
-
-use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 
 use super::chunk::check;
-use super::migrate::{Accepted, Arrival, NotServed, Reign, ShardState, Stage, Tenures};
+use super::migrate::{Accepted, Arrival, NotServed, Reign, Stage, Tenures};
 use super::query::{ShardAnswer, ShardQuery};
 use super::record::{
-    Adopted, damaged, data_prefix, decode_config, holds_any, load_adopted, load_config, load_tenures,
-    load_unlisted, save_config, save_tenures, save_unlisted, shard_prefix,
+    Adopted, damaged, data_prefix, load_adopted, load_tenures, save_tenures, shard_prefix,
 };
-use crate::addresses::Addresses;
-use crate::ctrler::{Config, Placement, shard_of};
+use crate::ctrler::shard_of;
 use crate::kv::{KvLimits, KvMachine, KvReply, LimitError};
 use crate::machine::{Content, StateMachine, hash_delta};
 use crate::mutants::{MutantId, Mutants};
@@ -113,94 +107,6 @@ impl ShardMachine {
         batch.extend_within(&prefix, writes);
         save_tenures(shard, &before, &tenures, batch);
         Ok(ShardReply::Kv(reply, position))
-    }
-
-    fn adopt(
-        &self,
-        view: &dyn View,
-        at: Position,
-        encoded: &[u8],
-        batch: &mut Batch,
-    ) -> Result<ShardReply, ViewError> {
-        let config = match decode_config(encoded) {
-            Ok(config) => config,
-            Err(detail) => return Ok(ShardReply::Refused(detail)),
-        };
-        let adopted = load_adopted(view)?;
-        if config.num <= adopted.config {
-            return Ok(ShardReply::Adopted(adopted.config));
-        }
-        if config.num != adopted.config.next()
-            && !self.mutants.is(MutantId::ShardkvSkipConfig)
-            && let Some(reason) = self.may_not_skip(view, adopted.config, &config)?
-        {
-            let detail = format!("config {} does not follow on config {}", config.num, adopted.config);
-            return Ok(ShardReply::Refused(format!("{detail}, and {reason}")));
-        }
-        if adopted.shards != 0 && adopted.shards != config.shards.len() {
-            let detail = format!("config {} is of another number of shards", config.num);
-            return Ok(ShardReply::Refused(detail));
-        }
-        let mut changes = Batch::new();
-        let mut sources = BTreeSet::new();
-        for (shard, placement) in config.placements() {
-            let before = load_tenures(view, shard)?;
-            if self.mutants.is(MutantId::ShardkvUnaffectedBlocked)
-                && before.0.values().any(|tenure| tenure.state() != ShardState::Serving)
-            {
-                return Ok(ShardReply::Refused(format!("shard {shard} is on its way")));
-            }
-            let mut tenures = before.clone();
-            if let Err(refusal) = tenures.adopt(shard, self.group, config.num, placement, at.index.0) {
-                if self.mutants.is(MutantId::ShardkvSkipConfig) {
-                    continue;
-                }
-                return Ok(ShardReply::Refused(refusal.0));
-            }
-            sources.extend(tenures.sources());
-            save_tenures(shard, &before, &tenures, &mut changes);
-        }
-        self.keep_unlisted(view, &config, &sources, &mut changes)?;
-        save_config(&config, encoded, &mut changes);
-        *batch = changes;
-        Ok(ShardReply::Adopted(config.num))
-    }
-
-    /// Why `config` must not be adopted before those between `adopted` and it; `None`: they did not concern this
-    /// group, as far as can be seen here.
-    fn may_not_skip(
-        &self,
-        view: &dyn View,
-        adopted: ConfigNum,
-        config: &Config,
-    ) -> Result<Option<&'static str>, ViewError> {
-        if holds_any(view)? {
-            return Ok(Some("shards are here"));
-        }
-        let mine = |placement: &Placement| {
-            placement.source.is_some_and(|source| source.group == self.group && source.epoch > adopted)
-        };
-        Ok(config.shards.iter().any(mine).then_some("a config between them gave a shard to this group"))
-    }
-
-    /// Keeps the addresses of groups that have yet to give a shard to this one, although `config` does not know them
-    /// any more: a shard may have been given on to a third group before it arrived here.
-    fn keep_unlisted(
-        &self,
-        view: &dyn View,
-        config: &Config,
-        sources: &BTreeSet<GroupId>,
-        batch: &mut Batch,
-    ) -> Result<(), ViewError> {
-        let kept = load_unlisted(view)?;
-        let before = load_config(view)?;
-        let address = |group: &GroupId| before.as_ref().and_then(|before| before.addresses(*group));
-        let unlisted = sources.iter().filter(|group| config.addresses(**group).is_none());
-        let unlisted: BTreeMap<GroupId, Addresses> = unlisted
-            .filter_map(|group| Some((*group, address(group).or_else(|| kept.get(group))?.clone())))
-            .collect();
-        save_unlisted(&kept, &unlisted, batch);
-        Ok(())
     }
 
     fn insert(
@@ -312,7 +218,7 @@ impl StateMachine for ShardMachine {
         let reply = match &operation {
             None => ShardReply::Refused("the command does not decode".to_owned()),
             Some(To::Client(client)) => self.client(view, at, client.shard, &client.command, &mut batch)?,
-            Some(To::Adopt(config)) => self.adopt(view, at, config, &mut batch)?,
+            Some(To::Adopt(adopt)) => self.adopt(view, at, adopt, &mut batch)?,
             Some(To::Insert(insert)) => self.insert(view, at, insert, &mut batch)?,
             Some(To::Confirm(confirm)) => {
                 self.change(view, confirm.shard, &mut batch, |tenures, adopted| match confirm.by {

@@ -17,7 +17,6 @@
 //! | `0x00 …` | the driver's own records |
 //! | `n` | [`proto::shardkv::Adopted`](crate::proto::shardkv::Adopted): the number of the adopted config, and of shards |
 //! | `c` | the adopted config |
-//! | `u` | addresses of groups that shards come from and that the config does not list any more |
 //! | `h/` shard | [`proto::shardkv::Tenures`](crate::proto::shardkv::Tenures) |
 //! | `d/` shard, born, then a key of [`crate::kv`] | that shard's values, sessions and table |
 //!
@@ -31,7 +30,10 @@
 //! positions of the shard. Sessions, which are evicted by position and time, and the indexes that clients are told
 //! thus grow monotonously wherever the shard goes.
 
+mod adopt;
 mod chunk;
+mod errand;
+mod follow;
 mod machine;
 mod migrate;
 mod node;
@@ -40,6 +42,8 @@ mod record;
 mod service;
 mod worker;
 
+#[cfg(test)]
+mod adopt_tests;
 #[cfg(test)]
 mod machine_tests;
 #[cfg(test)]
@@ -50,8 +54,11 @@ mod model_tests;
 mod testing;
 
 pub use chunk::CHUNK_LIMIT;
+pub use errand::{Answered, Chores, Errand, Question, due};
+pub use follow::{Follow, adopt, follow};
 pub use machine::{DELETE_BYTES_MAX, DELETE_PAIRS_MAX, ShardMachine, ShardReply};
 pub use migrate::{Chore, Next, NotServed, Reign, ShardState, Stage, Tenure, Tenures};
 pub use node::{GroupOptions, serve};
+pub use record::data_of_key;
 pub use query::{Held, Pulled, ShardAnswer, ShardQuery};
 pub use worker::MigrationOptions;

@@ -1,12 +1,10 @@
 //! What can be asked of a group's state, and the answers. Nothing here changes anything.
 
 use super::chunk::pack;
+use super::errand::Chores;
 use super::machine::{OTHER_SHARD, ShardMachine, known};
-use super::migrate::{Chore, Next, NotServed, Reign, ShardState, Stage, Tenure, Tenures};
-use super::record::{
-    data_prefix, holds_any, load_adopted, load_all_tenures, load_config, load_tenures, load_unlisted,
-};
-use crate::addresses::Addresses;
+use super::migrate::{Next, NotServed, Reign, ShardState, Stage, Tenure, Tenures};
+use super::record::{data_prefix, load_adopted, load_all_tenures, load_config, load_tenures};
 use crate::ctrler::{Config, shard_of};
 use crate::kv::{KvAnswer, KvQuery, USER_PREFIX};
 use crate::machine::{Content, StateMachine as _};
@@ -44,10 +42,8 @@ pub enum ShardQuery {
     Held,
     /// The adopted config.
     Config,
-    /// How far the group is with the configs.
-    Progress,
-    /// Where a group is that shards come from.
-    Addresses(GroupId),
+    /// What the group reports to the controllers.
+    Standing,
     /// What operators see.
     Status,
 }
@@ -67,20 +63,18 @@ pub enum ShardAnswer {
     /// To [`ShardQuery::Pull`].
     Pulled(Pulled),
     /// To [`ShardQuery::Chores`].
-    Chores(Vec<(ShardId, Chore)>),
+    Chores(Chores),
     /// To [`ShardQuery::Held`], by shard, then oldest first.
     Held(Vec<Held>),
     /// To [`ShardQuery::Config`]; `None` before the first.
     Config(Option<Config>),
-    /// To [`ShardQuery::Progress`].
-    Progress {
-        /// The config that it has adopted.
+    /// To [`ShardQuery::Standing`].
+    Standing {
+        /// The adopted config; 0 before the first.
         config: ConfigNum,
-        /// Whether anything of any shard is here.
+        /// It owns a shard, or keeps data that another group has yet to fetch.
         holds: bool,
     },
-    /// To [`ShardQuery::Addresses`]; `None`: nothing comes from there.
-    Addresses(Option<Addresses>),
     /// To [`ShardQuery::Status`].
     Status {
         /// The group.
@@ -153,10 +147,11 @@ impl ShardMachine {
                 Ok(ShardAnswer::Pulled(self.pull(view, *shard, *epoch, *by, after, *limit)?))
             }
             ShardQuery::Chores => {
-                let mut all = Vec::new();
+                let mut all = Chores::default();
                 self.each_shard(view, |shard, tenures| {
                     let chores = tenures.chores(self.group, self.mutants);
-                    all.extend(chores.into_iter().map(|chore| (shard, chore)));
+                    all.todo.extend(chores.into_iter().map(|chore| (shard, chore)));
+                    all.addresses.extend(tenures.addresses());
                 })?;
                 Ok(ShardAnswer::Chores(all))
             }
@@ -167,15 +162,9 @@ impl ShardMachine {
                 })?;
                 Ok(ShardAnswer::Held(all))
             }
-            ShardQuery::Progress => {
+            ShardQuery::Standing => {
                 let config = load_adopted(view)?.config;
-                Ok(ShardAnswer::Progress { config, holds: holds_any(view)? })
-            }
-            ShardQuery::Addresses(group) => {
-                let config = load_config(view)?;
-                let listed = config.as_ref().and_then(|config| config.addresses(*group)).cloned();
-                let unlisted = || load_unlisted(view).map(|unlisted| unlisted.get(group).cloned());
-                Ok(ShardAnswer::Addresses(listed.map_or_else(unlisted, |listed| Ok(Some(listed)))?))
+                Ok(ShardAnswer::Standing { config, holds: self.holds(view)? })
             }
             ShardQuery::Status => self.status(view),
             ShardQuery::Config => Ok(ShardAnswer::Config(load_config(view)?)),
@@ -219,7 +208,11 @@ impl ShardMachine {
     }
 
     /// All shards of which something is here, with what it is.
-    fn each_shard(&self, view: &dyn View, mut each: impl FnMut(ShardId, &Tenures)) -> Result<(), ViewError> {
+    pub(super) fn each_shard(
+        &self,
+        view: &dyn View,
+        mut each: impl FnMut(ShardId, &Tenures),
+    ) -> Result<(), ViewError> {
         for (shard, tenures) in load_all_tenures(view)? {
             each(shard, &tenures);
         }

@@ -1,12 +1,10 @@
 //! Where the records of a group are in its state store, and how they are written.
 
-use std::collections::BTreeMap;
-
 use prost::Message as _;
 
 use super::migrate::{Next, Reign, Stage, Tenure, Tenures};
 use crate::addresses::Addresses;
-use crate::ctrler::{Config, decode_groups, encode_groups};
+use crate::ctrler::Config;
 use crate::machine::Content;
 use crate::proto::{self, shardkv as pb};
 use crate::types::{ConfigNum, GroupId, ShardId};
@@ -14,7 +12,6 @@ use crate::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError, collect};
 
 const ADOPTED_KEY: &[u8] = b"n";
 const CONFIG_KEY: &[u8] = b"c";
-const UNLISTED_KEY: &[u8] = b"u";
 const TENURES_PREFIX: &[u8] = b"h/";
 const DATA_PREFIX: &[u8] = b"d/";
 
@@ -46,27 +43,6 @@ pub(super) fn load_config(view: &dyn View) -> Result<Option<Config>, ViewError> 
     view.get(CONFIG_KEY)?.map(decode).transpose()
 }
 
-/// Groups that shards come from and that the adopted config does not list.
-pub(super) fn load_unlisted(view: &dyn View) -> Result<BTreeMap<GroupId, Addresses>, ViewError> {
-    let Some(record) = view.get(UNLISTED_KEY)? else { return Ok(BTreeMap::new()) };
-    let groups = proto::ctrler::Groups::decode(&record[..])
-        .map_err(|error| damaged(UNLISTED_KEY, &error.to_string()))?;
-    decode_groups(&groups.groups).map_err(|error| damaged(UNLISTED_KEY, &error.to_string()))
-}
-
-/// Writes them if they are not as they were `before`; no record is kept of none.
-pub(super) fn save_unlisted(
-    before: &BTreeMap<GroupId, Addresses>,
-    unlisted: &BTreeMap<GroupId, Addresses>,
-    batch: &mut Batch,
-) {
-    if unlisted.is_empty() && !before.is_empty() {
-        batch.delete(UNLISTED_KEY);
-    } else if unlisted != before {
-        batch.put(UNLISTED_KEY, proto::ctrler::Groups { groups: encode_groups(unlisted) }.encode_to_vec());
-    }
-}
-
 /// The config in `bytes`, as they are in the log and in the store.
 pub(super) fn decode_config(bytes: &[u8]) -> Result<Config, String> {
     proto::ctrler::Config::decode(bytes).map_err(|error| error.to_string())?.try_into()
@@ -93,12 +69,6 @@ fn shard_bytes(shard: ShardId) -> [u8; 2] {
 pub(super) fn load_tenures(view: &dyn View, shard: ShardId) -> Result<Tenures, ViewError> {
     let key = tenures_key(shard);
     view.get(&key)?.map_or_else(|| Ok(Tenures::default()), |record| decode_tenures(&key, &record))
-}
-
-/// Whether there is anything of any shard.
-pub(super) fn holds_any(view: &dyn View) -> Result<bool, ViewError> {
-    let limit = PageLimit { pairs_max: 1, bytes_max: usize::MAX };
-    Ok(!collect(view, KeyRange::prefix(TENURES_PREFIX), limit)?.0.is_empty())
 }
 
 /// Of all shards of which there are any, ascending.
@@ -162,12 +132,18 @@ fn encode(tenure: &Tenure) -> pb::Tenure {
         content: Some(tenure.content.into()),
         offset: tenure.offset,
         frozen: tenure.frozen,
+        source_at: tenure.source_at.as_ref().map_or_else(Vec::new, |at| at.as_slice().to_vec()),
     }
 }
 
 fn decode(record: pb::Tenure) -> Option<Tenure> {
     use pb::tenure as part;
+    let source_at = match record.source_at.is_empty() {
+        true => None,
+        false => Some(Addresses::new(record.source_at).ok()?),
+    };
     Some(Tenure {
+        source_at,
         born: ConfigNum(record.born),
         epoch: ConfigNum(record.epoch),
         source: record.source.map(Into::into),
@@ -210,4 +186,12 @@ impl From<pb::Content> for Content {
     fn from(content: pb::Content) -> Self {
         Self { hash: content.hash, keys: content.keys, bytes: content.bytes }
     }
+}
+
+/// Of which shard, since which config, a pair of the state store is data, and its key there; for those who watch a
+/// machine.
+pub fn data_of_key(key: &[u8]) -> Option<(ShardId, ConfigNum, &[u8])> {
+    let (shard, rest) = key.strip_prefix(DATA_PREFIX)?.split_first_chunk()?;
+    let (born, rest) = rest.split_first_chunk()?;
+    Some((ShardId(u16::from_be_bytes(*shard).into()), ConfigNum(u64::from_be_bytes(*born)), rest))
 }

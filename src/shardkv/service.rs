@@ -89,8 +89,7 @@ impl Served for ShardMachine {
             ShardAnswer::Chores(_)
             | ShardAnswer::Held(_)
             | ShardAnswer::Config(_)
-            | ShardAnswer::Progress { .. }
-            | ShardAnswer::Addresses(_)
+            | ShardAnswer::Standing { .. }
             | ShardAnswer::Status { .. } => Err(Refusal::malformed("an answer to another question")),
         }
     }

@@ -7,15 +7,15 @@
 
 use std::time::Duration;
 
-use prost::Message as _;
-
 use super::Worker;
 use crate::client::{Found, Which};
-use crate::ctrler::Config;
-use crate::proto::ctrler as ctrlerpb;
-use crate::proto::shardkv::command;
-use crate::shardkv::{ShardAnswer, ShardQuery, ShardReply};
+use crate::ctrler::{CtrlerAnswer, CtrlerQuery};
+use crate::proto::shardkv::{self as pb, command};
+use crate::shardkv::{Follow, ShardAnswer, ShardQuery, ShardReply, follow};
 use crate::types::ConfigNum;
+
+/// Questions in a row that one answer may lead to.
+const QUESTIONS_MAX: usize = 3;
 
 /// A group that has much to catch up with says how far it is after so many configs.
 const REPORT_EVERY_CONFIGS: u64 = 16;
@@ -53,24 +53,29 @@ impl Worker {
 
     /// Waits for the next config for a while, and adopts it if it comes.
     async fn follow(&self, is_due: bool, reported: &mut Option<Reported>) -> Result<(), String> {
-        let progress = self.progress().await?;
-        let found = if is_due {
-            self.ctrlers.query(Which::After(progress.reached)).await
+        let mut progress = self.progress().await?;
+        let adopted = progress.reached;
+        let mut found = if is_due {
+            self.ctrlers.query(Which::After(adopted)).await.into_result()?
         } else {
-            self.ctrlers.await_config(progress.reached).await
+            self.ctrlers.await_config(adopted).await.into_result()?
         };
-        let Found { mut config, latest, oldest } = found.into_result()?;
-        if config.is_none() && oldest > progress.reached.next() {
-            config = self.ctrlers.query(Which::Num(oldest)).await.into_result()?.config;
+        for _ in 0..QUESTIONS_MAX {
+            let Found { config, latest, oldest } = found.clone();
+            let which = match follow(adopted, &CtrlerAnswer::Config { config, latest, oldest }) {
+                Follow::Ask(CtrlerQuery::Num(num)) => Which::Num(num),
+                Follow::Ask(CtrlerQuery::After(num)) => Which::After(num),
+                Follow::Adopt(adopt) => {
+                    self.adopt(adopt).await?;
+                    self.nudge.notify_one();
+                    progress = self.progress().await?;
+                    break;
+                }
+                Follow::Ask(_) | Follow::Wait => break,
+            };
+            found = self.ctrlers.query(which).await.into_result()?;
         }
-        let progress = match config {
-            Some(config) => {
-                self.adopt(&config).await?;
-                self.nudge.notify_one();
-                self.progress().await?
-            }
-            None => progress,
-        };
+        let latest = found.latest;
         let told = reported.map_or(ConfigNum(0), |reported| reported.reached);
         let is_far = progress.reached.0 >= told.0 + REPORT_EVERY_CONFIGS;
         if *reported != Some(progress) && (progress.reached >= latest || is_far) {
@@ -81,17 +86,16 @@ impl Worker {
     }
 
     async fn progress(&self) -> Result<Reported, String> {
-        match self.look(ShardQuery::Progress).await? {
-            ShardAnswer::Progress { config, holds } => Ok(Reported { reached: config, holds }),
+        match self.look(ShardQuery::Standing).await? {
+            ShardAnswer::Standing { config, holds } => Ok(Reported { reached: config, holds }),
             other => Err(format!("an answer to another question: {other:?}")),
         }
     }
 
-    async fn adopt(&self, config: &Config) -> Result<(), String> {
-        let encoded = ctrlerpb::Config::from(config).encode_to_vec();
-        match self.propose(command::Operation::Adopt(encoded.into())).await? {
-            ShardReply::Adopted(num) if num >= config.num => Ok(()),
-            other => Err(format!("config {}: {other:?}", config.num)),
+    async fn adopt(&self, adopt: pb::Adopt) -> Result<(), String> {
+        match self.propose(command::Operation::Adopt(adopt)).await? {
+            ShardReply::Adopted(_) => Ok(()),
+            other => Err(format!("an answer to another question: {other:?}")),
         }
     }
 }

@@ -39,12 +39,9 @@ pub struct MigrationOptions {
     pub backoff_ms: (u64, u64),
     /// What is to be done is looked up at the latest after the second, and if entries were applied after the first.
     pub look_ms: (u64, u64),
-    /// Shards that are fetched from one group at the same time. Each needs memory for two chunks.
-    pub pulls_per_source_max: usize,
-    /// Sources that are told at the same time that their copy is not needed any more, per group.
-    pub tells_per_source_max: usize,
-    /// Copies that are deleted at the same time.
-    pub deletes_max: usize,
+    /// Shards that are fetched from one group, or that it is told of, at the same time; and copies that are deleted
+    /// here at the same time. A shard that is fetched needs memory for two chunks.
+    pub errands_per_source_max: usize,
     /// Bytes of keys and values that the group takes over per second, of all shards together.
     pub pull_bytes_per_second_max: u64,
 }
@@ -56,9 +53,7 @@ impl Default for MigrationOptions {
             call_timeout_ms: 2_000,
             backoff_ms: (50, 2_000),
             look_ms: (50, 1_000),
-            pulls_per_source_max: 2,
-            tells_per_source_max: 8,
-            deletes_max: 2,
+            errands_per_source_max: 4,
             pull_bytes_per_second_max: 64 << 20,
         }
     }
@@ -71,9 +66,7 @@ impl MigrationOptions {
             ("call_timeout_ms", self.call_timeout_ms),
             ("backoff_ms", self.backoff_ms.0),
             ("look_ms", self.look_ms.0),
-            ("pulls_per_source_max", self.pulls_per_source_max as u64),
-            ("tells_per_source_max", self.tells_per_source_max as u64),
-            ("deletes_max", self.deletes_max as u64),
+            ("errands_per_source_max", self.errands_per_source_max as u64),
             ("pull_bytes_per_second_max", self.pull_bytes_per_second_max),
         ];
         if let Some((name, _)) = bounds.iter().find(|(_, bound)| *bound == 0) {

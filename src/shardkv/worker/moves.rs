@@ -3,7 +3,7 @@
 //! What is to be done is read from the group's state ([`Chore`]); what is under way is only remembered here, and
 //! forgotten with the leadership. A chore that fails waits for a while and is looked at again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,32 +13,15 @@ use futures_util::stream::FuturesUnordered;
 use super::Worker;
 use crate::addresses::Addresses;
 use crate::client::{Client, ClientOptions, members};
-use crate::proto::shardkv::{self as pb, command, pulled};
+use crate::proto::shardkv::{self as pb, pulled};
 use crate::replica::Surroundings;
 use crate::replica::timers::Moment;
-use crate::shardkv::{Chore, Reign, ShardAnswer, ShardQuery, ShardReply};
-use crate::types::{ConfigNum, GroupId, ShardId};
+use crate::shardkv::{
+    Answered, Chore, Chores, Errand, Reign, ShardAnswer, ShardQuery, ShardReply, due,
+};
+use crate::types::{GroupId, ShardId};
 
-/// What is done with whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Pull(GroupId),
-    Tell(GroupId),
-    Delete,
-}
-
-/// One chore, however far it is.
-type Key = (Kind, ShardId, ConfigNum);
-
-fn key_of(shard: ShardId, chore: &Chore) -> Key {
-    match chore {
-        Chore::Pull { by, source, .. } => (Kind::Pull(source.group), shard, by.epoch),
-        Chore::Tell { by, source } => (Kind::Tell(source.group), shard, by.epoch),
-        Chore::Delete { born } => (Kind::Delete, shard, *born),
-    }
-}
-
-/// A chore that failed.
+/// An errand that failed.
 struct Waiting {
     until: Moment,
     failures: u32,
@@ -50,39 +33,41 @@ impl Worker {
         let clock = &self.surroundings.clock;
         let (look_min, look_max) = self.options.look_ms;
         let mut running = FuturesUnordered::new();
-        let mut under_way: BTreeMap<Kind, Vec<Key>> = BTreeMap::new();
-        let mut waiting: BTreeMap<Key, Waiting> = BTreeMap::new();
+        let mut under_way: BTreeSet<Errand> = BTreeSet::new();
+        let mut waiting: BTreeMap<Errand, Waiting> = BTreeMap::new();
         loop {
             let mut applied = std::pin::pin!(self.handle.applied());
             applied.as_mut().enable();
-            let chores = self.chores().await;
+            let Chores { mut todo, addresses } = self.chores().await;
             let now = clock.now();
-            waiting.retain(|key, _| chores.contains_key(key));
-            for (key, chore) in chores {
-                let places = under_way.entry(key.0).or_default();
-                let waits = waiting.get(&key).is_some_and(|waiting| waiting.until > now);
-                if places.len() < self.places(key.0) && !places.contains(&key) && !waits {
-                    places.push(key);
-                    running.push(async move { (key, self.perform(key.1, chore).await) });
-                }
+            let errands: BTreeSet<Errand> = todo.iter().map(|(shard, chore)| chore.errand(*shard)).collect();
+            waiting.retain(|errand, _| errands.contains(errand));
+            todo.retain(|(shard, chore)| {
+                waiting.get(&chore.errand(*shard)).is_none_or(|waiting| waiting.until <= now)
+            });
+            for (shard, chore) in due(&todo, &under_way, self.options.errands_per_source_max) {
+                let errand = chore.errand(shard);
+                let source = errand.source.and_then(|source| Some((source, addresses.get(&source)?.clone())));
+                under_way.insert(errand);
+                running.push(async move { (errand, self.perform(shard, chore, source).await) });
             }
-            let due = waiting.values().map(|waiting| waiting.until).filter(|until| *until > now).min();
-            let wake = due.unwrap_or(Moment(Duration::MAX)).min(now.after(Duration::from_millis(look_max)));
+            let next = waiting.values().map(|waiting| waiting.until).filter(|until| *until > now).min();
+            let wake = next.unwrap_or(Moment(Duration::MAX)).min(now.after(Duration::from_millis(look_max)));
             let changed = async {
                 applied.await;
                 clock.sleep(Duration::from_millis(look_min)).await;
             };
             tokio::select! {
                 biased;
-                Some((key, ended)) = running.next(), if !running.is_empty() => {
-                    under_way.entry(key.0).or_default().retain(|busy| *busy != key);
+                Some((errand, ended)) = running.next(), if !running.is_empty() => {
+                    under_way.remove(&errand);
                     match ended {
-                        Ok(()) => drop(waiting.remove(&key)),
+                        Ok(()) => drop(waiting.remove(&errand)),
                         Err(reason) => {
-                            let failures = 1 + waiting.get(&key).map_or(0, |waiting| waiting.failures);
-                            tracing::debug!(group = %self.group, ?key, failures, reason, "a shard waits");
+                            let failures = 1 + waiting.get(&errand).map_or(0, |waiting| waiting.failures);
+                            tracing::debug!(group = %self.group, ?errand, failures, reason, "a shard waits");
                             let until = clock.now().after(self.pause(failures));
-                            waiting.insert(key, Waiting { until, failures });
+                            waiting.insert(errand, Waiting { until, failures });
                         }
                     }
                 }
@@ -93,52 +78,67 @@ impl Worker {
         }
     }
 
-    /// How many of a kind may be under way.
-    fn places(&self, kind: Kind) -> usize {
-        match kind {
-            Kind::Pull(_) => self.options.pulls_per_source_max,
-            Kind::Tell(_) => self.options.tells_per_source_max,
-            Kind::Delete => self.options.deletes_max,
-        }
-    }
-
-    async fn chores(&self) -> BTreeMap<Key, Chore> {
+    async fn chores(&self) -> Chores {
         match self.look(ShardQuery::Chores).await {
-            Ok(ShardAnswer::Chores(chores)) => {
-                chores.into_iter().map(|(shard, chore)| (key_of(shard, &chore), chore)).collect()
-            }
-            _ => BTreeMap::new(), // the node is overloaded or stops
+            Ok(ShardAnswer::Chores(chores)) => chores,
+            _ => Chores::default(), // the node is overloaded or stops
         }
     }
 
-    async fn perform(&self, shard: ShardId, chore: Chore) -> Result<(), String> {
-        match chore {
-            Chore::Pull { by, source, after } => self.pull(shard, by, source, after).await,
+    /// Does one chore; `source`: the group that it needs, and where that is.
+    async fn perform(
+        &self,
+        shard: ShardId,
+        chore: Chore,
+        source: Option<(GroupId, Addresses)>,
+    ) -> Result<(), String> {
+        let client = match source {
+            Some((group, addresses)) => Some(self.sources.client(group, addresses).await?),
+            None => None,
+        };
+        let unknown = || "it is not known where the source is".to_owned();
+        match &chore {
+            Chore::Pull { by, source, after } => {
+                self.pull(&*client.ok_or_else(unknown)?, shard, &chore, (*by, *source), after.clone()).await
+            }
             Chore::Tell { by, source } => {
-                let client = self.source(source.group).await?;
-                client.arrived(shard, source, by).await.into_result()?;
-                let told = pb::Told { shard: shard.0, born: by.epoch.0 };
-                self.propose(command::Operation::Told(told)).await.map(drop)
+                client.ok_or_else(unknown)?.arrived(shard, *source, *by).await.into_result()?;
+                self.put(&chore, shard, Some(Answered::Confirmed)).await.map(drop)
             }
-            Chore::Delete { born } => {
-                let delete = pb::Delete { shard: shard.0, born: born.0 };
-                self.propose(command::Operation::Delete(delete)).await.map(drop)
-            }
+            Chore::Delete { .. } => self.put(&chore, shard, None).await.map(drop),
+        }
+    }
+
+    /// Puts into the log what `chore` leads to.
+    async fn put(
+        &self,
+        chore: &Chore,
+        shard: ShardId,
+        answered: Option<Answered>,
+    ) -> Result<ShardReply, String> {
+        match chore.command(shard, answered) {
+            Some(command) => self.propose(command).await,
+            None => Err("an answer to another question".to_owned()),
         }
     }
 
     /// Fetches a shard, part by part: while one part goes through the log, the next one is fetched.
-    async fn pull(&self, shard: ShardId, by: Reign, source: Reign, after: Vec<u8>) -> Result<(), String> {
-        let client = self.source(source.group).await?;
-        let mut next = self.fetch(&client, shard, by, source, after).await?;
+    async fn pull(
+        &self,
+        client: &Client,
+        shard: ShardId,
+        chore: &Chore,
+        (by, source): (Reign, Reign),
+        after: Vec<u8>,
+    ) -> Result<(), String> {
+        let mut next = self.fetch(client, shard, by, source, after).await?;
         while let Some(chunk) = next {
             let last = chunk.pairs.last().map(|pair| pair.key.to_vec());
             let is_whole = chunk.whole.is_some();
-            let insert = pb::Insert { shard: shard.0, born: by.epoch.0, chunk: Some(chunk) };
-            let inserted = self.propose(command::Operation::Insert(insert));
+            let inserted = self.put(chore, shard, Some(Answered::Chunk(chunk)));
             let (inserted, fetched) = match last.filter(|_| !is_whole) {
                 Some(after) => {
-                    let fetched = self.fetch(&client, shard, by, source, after);
+                    let fetched = self.fetch(client, shard, by, source, after);
                     futures_util::future::join(inserted, fetched).await
                 }
                 None => (inserted.await, Ok(None)),
@@ -178,14 +178,6 @@ impl Worker {
             }
             pulled::What::NotYet(why) => Err(why),
             pulled::What::Gone(_) => Ok(None),
-        }
-    }
-
-    /// The client of a group that shards come from.
-    async fn source(&self, group: GroupId) -> Result<Arc<Client>, String> {
-        match self.look(ShardQuery::Addresses(group)).await? {
-            ShardAnswer::Addresses(Some(addresses)) => self.sources.client(group, addresses).await,
-            other => Err(format!("group {group} has no addresses here: {other:?}")),
         }
     }
 }
