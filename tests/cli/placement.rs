@@ -193,6 +193,10 @@ fn eraft_b25_controllers_that_are_down_cost_a_deadline_and_no_cpu() {
     let ms = |time: libc::timeval| time.tv_sec * 1000 + time.tv_usec / 1000;
     let cpu_ms = ms(used.ru_utime) + ms(used.ru_stime);
     assert!(cpu_ms < 500, "{cpu_ms} ms of CPU in 2 s of waiting");
+    let said = run(eraft().args(["status", "--timeout", "300ms", "--ctrlers", &nobody]));
+    said.failed(3, &["the controllers give no config", "groups are not shown"]);
+    let offline = said.text().lines().filter(|line| line.starts_with("ctrler/n") && line.contains("offline"));
+    assert_eq!(offline.count(), 3, "{said:?}");
     let said = run(eraft().args(["join", "1=a:1", "--timeout", "100ms", "--ctrlers", &nobody]));
     said.failed(3, &["join 1", "not executed"]);
 }

@@ -135,6 +135,24 @@ fn a_sharded_cluster_is_ready_at_once_and_goes_on_where_it_stopped() {
         said.printed(&expected.map(|line| line + "\n").collect::<String>());
     };
     check(&client);
+    let status = client(&["status", "-o", "json"]).json();
+    let nodes = status["nodes"].as_array().unwrap();
+    assert_eq!((&status["config"], nodes.len()), (&json!(2), 9), "{status}");
+    let shards = |group: u64| {
+        let of = |node: &&Value| node["group"] == group && node["role"] == "leader";
+        nodes.iter().find(of).unwrap()["shards"].as_array().unwrap().clone()
+    };
+    assert_eq!((shards(100).len(), shards(101).len()), (8, 8), "{status}");
+    let keys: u64 =
+        [100, 101].into_iter().flat_map(shards).map(|shard| shard["keys"].as_u64().unwrap()).sum();
+    assert!(keys >= 19, "sessions count, too: {status}");
+    let said = client(&["status", "--list-shards"]);
+    let lines: Vec<&str> = said.text().lines().collect();
+    assert_eq!(
+        (lines[0], lines[11], lines.len()),
+        ("config 2", "GROUP\tSHARD\tSTATE\tEPOCH\tKEYS\tSIZE", 28)
+    );
+    assert!(lines[5].starts_with("g100/n1\t127.0.0.1:"), "{said:?}");
 
     server.signal(libc::SIGTERM);
     assert_eq!(server.wait().code(), Some(0));

@@ -14,11 +14,11 @@ use serde::Serialize;
 
 use self::node::{HEADER, Node, SHARDS_HEADER};
 use super::client::{Reach, surroundings};
-use super::failure::{Code, Failure, outcome};
+use super::failure::{Code, Failure};
 use super::output::Output;
 use super::target::Target;
 use super::values::Cluster;
-use crate::client::{Client, Found, Which};
+use crate::client::{Client, Found, Outcome, Which};
 use crate::ctrler::Config;
 use crate::proto::admin::admin_client::AdminClient;
 use crate::proto::admin::{Status, StatusRequest};
@@ -132,9 +132,17 @@ impl StatusArgs {
         ctrlers: &BTreeMap<NodeId, SocketAddr>,
         around: &Surroundings,
     ) -> Result<Config, Failure> {
-        let client = Client::new(self.reach.options(ctrlers.clone()), around.clone(), None);
-        let Found { config, .. } = outcome("status", client.query(Which::Latest).await, "ask")?;
-        config.ok_or_else(|| Failure::new(Code::Internal, "status: the controllers have no latest config"))
+        let mut options = self.reach.options(ctrlers.clone());
+        options.deadline_ms = options.deadline_ms.min(ANSWER_MAX.as_millis() as u64);
+        let reason = match Client::new(options, around.clone(), None).query(Which::Latest).await {
+            Outcome::Ok(Found { config: Some(config), .. }) => return Ok(config),
+            Outcome::Ok(_) => "they have none".to_owned(),
+            Outcome::Refused(refused) => refused.detail,
+            Outcome::Unknown(detail) => detail,
+        };
+        let message =
+            format!("status: the controllers give no config, so the groups are not shown: {reason}");
+        Err(Failure::new(Code::Unavailable, message))
     }
 
     /// Asks all nodes, and takes no other node's answer for that of one.
