@@ -197,7 +197,7 @@ catalogue! {
     ShardkvWriteWhileBePulling = "shardkv"."write_while_be_pulling", caught by "shard.single_owner" at [Unit, Core, Model],
         "The old owner accepts writes while the shard is being pulled from it.",
         seen in "class of mongodb/mongo#1819";
-    ShardkvUnaffectedBlocked = "shardkv"."unaffected_blocked", caught by "sim.liveness" at [Unit, Core, Model],
+    ShardkvUnaffectedBlocked = "shardkv"."unaffected_blocked", caught by "sim.liveness" at [Unit, Core],
         "No config is adopted while any shard is on its way, so one dead source blocks all.",
         seen in "eRaft, kophy/6.824#3";
 }

@@ -50,6 +50,8 @@ pub struct Shards {
     pub drops: bool,
     /// Appends of the client.
     pub appends: u64,
+    /// Steps of one behaviour; 0: as many as there are.
+    pub depth: u8,
     /// What has to be reached.
     pub reaches: &'static [&'static str],
     /// The planted bug, if any.
@@ -390,7 +392,7 @@ pub(super) fn spec(model: Shards) -> Spec<Shards> {
         name: model.name,
         about: model.about,
         bounds: bounds.map(|(name, bound)| (name.to_owned(), bound)).into(),
-        depth_max: 0,
+        depth_max: model.depth.into(),
         explain,
         model,
     }
@@ -419,6 +421,7 @@ pub(super) fn all() -> Vec<Shards> {
         changes: || vec![join(&[1, 2]), move_to(2), move_to(1)],
         drops: false,
         appends: 1,
+        depth: 0,
         reaches: &[
             "a shard has moved",
             "a shard has come back",

@@ -38,7 +38,10 @@ pub fn all() -> Vec<Check> {
     let shards = shards::all().into_iter().map(|model| Check {
         name: model.name,
         run: Box::new(move |options: &Options, brake: Brake| {
-            let model = Shards { mutants: options.mutants, brake: brake.clone(), ..model.clone() };
+            let mut model = Shards { mutants: options.mutants, brake: brake.clone(), ..model.clone() };
+            if let Some((_, depth)) = options.bounds.iter().find(|(name, _)| name == "depth") {
+                model.depth = *depth;
+            }
             check(shards::spec(model), &brake)
         }),
     });
