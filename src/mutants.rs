@@ -160,44 +160,44 @@ catalogue! {
         [Core, Simulation],
         "A new leader serves reads at its commit index before it has committed an entry of its own term.",
         seen in "etcd-io/etcd#7331, RedisLabs/redisraft#22";
-    CtrlerHashOrder = "ctrler"."rebalance_by_hash_order", caught by "ctrler.deterministic" at [Unit, Simulation],
+    CtrlerHashOrder = "ctrler"."rebalance_by_hash_order", caught by "ctrler.deterministic" at [Unit, Core, Simulation],
         "Which group gets which shard depends on the order of a hash map, which differs from process to process.",
         seen in "the classic mistake of the MIT 6.824 shard controller; eRaft B32 ranges over a Go map";
-    CtrlerMovesTooMany = "ctrler"."moves_too_many", caught by "ctrler.minimal" at [Unit, Simulation],
+    CtrlerMovesTooMany = "ctrler"."moves_too_many", caught by "ctrler.minimal" at [Unit, Core, Simulation],
         "Rebalancing deals all shards out anew and moves those that could stay.",
         seen in "eRaft: its test of minimal transfers looks at groups that do not exist";
-    CtrlerLeaveDropsShard = "ctrler"."leave_drops_shard", caught by "ctrler.balanced" at [Unit, Simulation],
+    CtrlerLeaveDropsShard = "ctrler"."leave_drops_shard", caught by "ctrler.balanced" at [Unit, Core, Simulation],
         "One shard of a group that leaves is given to nobody.",
         seen in "the same class as eRaft B10, where shards belong to a group that does not exist";
     CtrlerOldQueryGetsLatest = "ctrler"."old_query_gets_latest", caught by "ctrler.deterministic" at
-        [Unit, Simulation],
+        [Unit, Core, Simulation],
         "A question for an old config is answered with the latest one.",
         seen in "eRaft B2: replicas answered the same question with different configs after a restart";
-    CtrlerDuplicateJoin = "ctrler"."duplicate_join_accepted", caught by "ctrler.refused" at [Unit, Simulation],
+    CtrlerDuplicateJoin = "ctrler"."duplicate_join_accepted", caught by "ctrler.refused" at [Unit, Core, Simulation],
         "A group that is joined may join again, with other addresses.",
         seen in "eRaft B18: a second Join makes a config, and forgets the new servers";
-    ShardkvServeBeforeArrival = "shardkv"."serve_before_arrival", caught by "kv.linearizable" at [Unit],
+    ShardkvServeBeforeArrival = "shardkv"."serve_before_arrival", caught by "kv.linearizable" at [Unit, Core, Model],
         "The new owner serves a shard before its data has arrived.",
         seen in "MIT 6.824 lab 4, for which its tests look; no public report known";
-    ShardkvDeleteBeforeCommit = "shardkv"."delete_before_commit", caught by "shard.no_loss" at [Unit],
+    ShardkvDeleteBeforeCommit = "shardkv"."delete_before_commit", caught by "shard.no_loss" at [Unit, Core, Model],
         "The old owner is told to delete while the data is still on its way.",
         seen in "class of scalien/scaliendb#122, apache/couchdb-documentation#192";
-    ShardkvSessionsNotMoved = "shardkv"."sessions_not_moved", caught by "kv.exactly_once" at [Unit],
+    ShardkvSessionsNotMoved = "shardkv"."sessions_not_moved", caught by "kv.exactly_once" at [Unit, Core, Model],
         "The sessions of a shard stay behind when it moves; a retry at the new owner is executed again.",
         seen in "MIT 6.824 lab 4, for which its tests look; no public report known";
-    ShardkvSkipConfig = "shardkv"."skip_config", caught by "shard.config_order" at [Unit],
+    ShardkvSkipConfig = "shardkv"."skip_config", caught by "shard.config_order" at [Unit, Core, Model],
         "A group adopts a config without those before it.",
         seen in "MIT 6.824 lab 4, TestMissChange; no public report known";
-    ShardkvPullFromNewer = "shardkv"."pull_from_newer", caught by "shard.no_loss" at [Unit],
+    ShardkvPullFromNewer = "shardkv"."pull_from_newer", caught by "shard.no_loss" at [Unit, Core, Model],
         "A source answers with what it has of the shard now, whatever reign the question is about.",
         seen in "class of eRaft: data of other shards under the wrong one";
-    ShardkvDeleteReturned = "shardkv"."delete_returned", caught by "shard.no_loss" at [Unit],
+    ShardkvDeleteReturned = "shardkv"."delete_returned", caught by "shard.no_loss" at [Unit, Core, Model],
         "Deleting a shard's old data also deletes that of the same shard, which has come back.",
         seen in "class of nuclia/nucliadb#3022";
-    ShardkvWriteWhileBePulling = "shardkv"."write_while_be_pulling", caught by "shard.single_owner" at [Unit],
+    ShardkvWriteWhileBePulling = "shardkv"."write_while_be_pulling", caught by "shard.single_owner" at [Unit, Core, Model],
         "The old owner accepts writes while the shard is being pulled from it.",
         seen in "class of mongodb/mongo#1819";
-    ShardkvUnaffectedBlocked = "shardkv"."unaffected_blocked", caught by "sim.liveness" at [Unit],
+    ShardkvUnaffectedBlocked = "shardkv"."unaffected_blocked", caught by "sim.liveness" at [Unit, Core],
         "No config is adopted while any shard is on its way, so one dead source blocks all.",
         seen in "eRaft, kophy/6.824#3";
 }

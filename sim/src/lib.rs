@@ -35,6 +35,7 @@ pub mod scenario;
 pub mod schedule;
 #[cfg(madsim)]
 mod script;
+pub mod shards;
 pub mod shrink;
 #[cfg(madsim)]
 pub mod timing;

@@ -65,6 +65,7 @@ fn the_exam_is_that_of_the_catalogue() {
     let expected: Vec<(MutantId, &str)> = CATALOGUE
         .iter()
         .filter(|mutant| mutant.layers.contains(&Layer::Core))
+        .filter(|mutant| !["ctrler", "shardkv"].contains(&mutant.group)) // see shards.rs
         .map(|mutant| (mutant.mutant, mutant.oracle))
         .collect();
     assert_eq!(EXAM.map(|(mutant, oracle, _)| (mutant, oracle)).to_vec(), expected);

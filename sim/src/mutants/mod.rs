@@ -21,11 +21,14 @@ use crate::fuzz::Source;
 use crate::outcome::Verdict;
 use crate::parallel;
 use crate::runner::{self, Internal, RunOptions, Simulate};
+use crate::shards;
 
 /// Seeds of one range in the scheduler over the core.
 const CORE_SEEDS_MAX: u64 = 50_000;
 /// Seeds of one range in simulated clusters.
 const SIMULATION_SEEDS_MAX: u64 = 500;
+/// Mutants of these groups are seen by the scheduler over the machines of the sharded store.
+const SHARDED_GROUPS: [&str; 2] = ["ctrler", "shardkv"];
 /// The first seeds of two ranges are so far apart: no range ever reaches the next.
 const RANGE_DISTANCE: u64 = 1_000_000;
 /// If none of so many first ranges finds anything, the others are not searched.
@@ -35,7 +38,7 @@ const HOPELESS_RANGES: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// The random scheduler over the pure core.
+    /// The random schedulers over pure code: Raft's core, and the machines of the sharded store.
     Core,
     /// Simulated clusters.
     Simulation,
@@ -172,12 +175,18 @@ impl Exam {
             mutants: Mutants::with(mutant.mutant),
             ..core::Options::default()
         };
-        let report = core::run(&options);
-        let found = report.violation.as_ref();
+        let (violation, core_seconds) = if SHARDED_GROUPS.contains(&mutant.group) {
+            let report = shards::run(&options);
+            (report.violation, report.core_seconds)
+        } else {
+            let report = core::run(&options);
+            (report.violation, report.core_seconds)
+        };
+        let found = violation.as_ref();
         Search {
             seeds: found.map(|found| found.seed - first + 1),
             oracle: found.map(|found| found.violation.oracle.clone()),
-            core_seconds: report.core_seconds,
+            core_seconds,
         }
     }
 
