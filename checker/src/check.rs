@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 
 use crate::engine::budget::Budget;
 use crate::engine::part::Part;
-use crate::engine::{Answer, decide_by_search, decide_fast, explain, sharpen};
+use crate::engine::{Answer, Contradiction, Violation, decide_by_search, decide_fast, explain, sharpen};
 use crate::evidence::{self, Found};
 use crate::history::History;
 use crate::minimize::core_of;
@@ -104,7 +104,7 @@ pub fn check<M: Model>(model: &M, history: &History<M::Op, M::Ret>, options: &Op
 }
 
 /// What the search found is looked at once more: which return is the first that is impossible, and which few operations
-/// make it so.
+/// make it so. What the fast paths could not tell of the whole partition, they often can of what was known by then.
 fn sharpen_found<'a, M: Model>(
     model: &'a M,
     part: Part<'_, 'a, M>,
@@ -116,8 +116,26 @@ fn sharpen_found<'a, M: Model>(
     let steps_max = options.steps_max.min(SHARPEN_STEPS_MAX);
     let mut budget = Budget::new(steps_max, options.memory_bytes_max, deadline);
     let mut violation = sharpen(model, part, violation, &mut budget);
+    if let Some(contradiction) = contradiction_at(model, part, &violation) {
+        return Found::Contradiction(contradiction);
+    }
     violation.core = core_of(model, part, &violation, deadline, options);
     Found::Violation(violation)
+}
+
+/// The contradiction that makes the return impossible, if the fast paths see one.
+fn contradiction_at<'a, M: Model>(
+    model: &'a M,
+    part: Part<'_, 'a, M>,
+    violation: &Violation<'a, M>,
+) -> Option<Contradiction<'a, M>> {
+    let event = violation.operation.returned()?.event;
+    let mut contradiction = explain(model, part, None, event.saturating_add(1))?;
+    if contradiction.event == event && contradiction.before.is_none() {
+        let end = violation.dead_ends.first();
+        contradiction.before = end.map(|end| (violation.prefix, end.state.clone()));
+    }
+    Some(contradiction)
 }
 
 /// The violation that a report would tell, with the number of its partition.
@@ -128,7 +146,10 @@ pub(crate) fn find_violation<'a, M: Model>(
     options: &Options,
 ) -> Option<(usize, Found<'a, M>)> {
     let decided = decide_all(model, history, partitions, options, false);
-    first_violation(model, history, partitions, decided)
+    let (number, found) = first_violation(model, history, partitions, decided)?;
+    let Found::Violation(violation) = found else { return Some((number, found)) };
+    let contradiction = contradiction_at(model, partitions.part(number, &history.operations), &violation);
+    Some((number, contradiction.map_or(Found::Violation(violation), Found::Contradiction)))
 }
 
 /// Of all violations the one whose answer came first.
@@ -156,7 +177,7 @@ fn first_violation<'a, M: Model>(
     // A contradiction is looked at only if there is one before the first that is known so far.
     for (number, proof) in proofs {
         let part = partitions.part(number, &history.operations);
-        if let Some(contradiction) = explain(model, part, proof, first) {
+        if let Some(contradiction) = explain(model, part, Some(proof), first) {
             (first, found) = (contradiction.event, Some((number, Found::Contradiction(contradiction))));
         }
     }

@@ -162,16 +162,16 @@ fn confirmed<'a, M: Model>(
     }
 }
 
-/// Everything about the first contradiction in a partition, if there is one before event `limit`. `proof` is any.
+/// The first contradiction in a partition, if there is one before event `limit`. `proof` is any, if one is known.
 pub(crate) fn explain<'a, M: Model>(
     model: &'a M,
     part: Part<'_, 'a, M>,
-    proof: Proof,
+    proof: Option<Proof>,
     limit: usize,
 ) -> Option<Contradiction<'a, M>> {
     let view = View::new(model, part, limit);
-    let proof = match limit {
-        usize::MAX => proof,
+    let proof = match proof {
+        Some(proof) if limit == usize::MAX => proof,
         _ => match view.decide() {
             Fast::Illegal(proof) => proof,
             Fast::Order(_) | Fast::Silent => return None,
