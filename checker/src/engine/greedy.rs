@@ -118,7 +118,9 @@ impl<M: Model> Guess<'_, '_, M> {
             let Some(mut next) = self.model.step(&self.state, &before.op, before.ret()) else { continue };
             if self.model.apply(&mut next, &operation.op, operation.ret()) {
                 match at {
-                    Some(at) => drop(self.waiting.swap_remove(at)),
+                    Some(at) => {
+                        self.waiting.swap_remove(at);
+                    }
                     None => self.unknown.retain(|unknown| *unknown != other),
                 }
                 self.state = next;

@@ -96,7 +96,13 @@ impl KvState {
     fn grow(&mut self, tail: &Value) {
         match self {
             KvState::Missing => *self = KvState::Value(tail.clone()),
-            KvState::Value(value) => *self = KvState::Grown([value.as_bytes(), tail.as_bytes()].concat()),
+            KvState::Value(value) => {
+                // Room for a few more.
+                let mut bytes = Vec::with_capacity(2 * (value.as_bytes().len() + tail.as_bytes().len()));
+                bytes.extend_from_slice(value.as_bytes());
+                bytes.extend_from_slice(tail.as_bytes());
+                *self = KvState::Grown(bytes);
+            }
             KvState::Grown(bytes) => bytes.extend_from_slice(tail.as_bytes()),
             KvState::Unobserved => {}
         }

@@ -15,6 +15,9 @@ const LENGTHS_MAX: usize = 256;
 /// Tables begin with room for so many operations at most.
 const ROOM_OPERATIONS_MAX: usize = 64;
 
+/// What most contents consist of.
+const ROOM_PARTS: usize = 16;
+
 /// An entry of a table, with enough of the hash to move it and to tell it from most others without looking it up: what
 /// is in the table is far away in memory.
 #[derive(Clone, Copy)]
@@ -280,7 +283,7 @@ impl<'v> Sources<'v> {
         content: Content<'v>,
         from: usize,
     ) -> Result<Option<Vec<(u32, usize)>>, NotApplicable> {
-        let mut parts = Vec::new();
+        let mut parts = Vec::with_capacity(ROOM_PARTS);
         let mut at = from;
         while at < length(content) {
             let (append, step) = match content {
