@@ -28,6 +28,7 @@ pub mod observer;
 pub mod oracles;
 pub mod outcome;
 pub mod parallel;
+pub mod places;
 #[cfg(madsim)]
 mod phases;
 pub mod runner;
