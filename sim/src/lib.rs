@@ -28,9 +28,9 @@ pub mod observer;
 pub mod oracles;
 pub mod outcome;
 pub mod parallel;
-pub mod places;
 #[cfg(madsim)]
 mod phases;
+pub mod places;
 pub mod runner;
 pub mod scenario;
 pub mod schedule;

@@ -35,8 +35,14 @@ pub const ORACLES: &[Oracle] = &[
         about: "a read returns nothing older than what was committed when it came",
     },
     Oracle { id: "raft.snapshot", about: "a snapshot equals the state at its index" },
-    Oracle { id: "ctrler.deterministic", about: "all controllers make the same configs, and answer with them" },
-    Oracle { id: "ctrler.balanced", about: "every shard is at a joined group, and shares are as level as pins allow" },
+    Oracle {
+        id: "ctrler.deterministic",
+        about: "all controllers make the same configs, and answer with them",
+    },
+    Oracle {
+        id: "ctrler.balanced",
+        about: "every shard is at a joined group, and shares are as level as pins allow",
+    },
     Oracle { id: "ctrler.minimal", about: "no more shards move than the shares demand" },
     Oracle { id: "ctrler.refused", about: "a config is what its command says, and a bad command makes none" },
     Oracle { id: "ctrler.linearizable", about: "what operators are told fits one order of all configs" },

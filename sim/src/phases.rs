@@ -126,7 +126,10 @@ fn heal(world: &World, group: u64, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
             }
             1 => {
                 world.start(id);
-                world.net.partition(&format!("{} for good", places::name(id)), Partition::Isolate(Party::Node(id)));
+                world.net.partition(
+                    &format!("{} for good", places::name(id)),
+                    Partition::Isolate(Party::Node(id)),
+                );
             }
             _ => {
                 world.start(id);
@@ -183,9 +186,9 @@ fn whose(nodes: &[NodeId]) -> String {
 pub(crate) fn is_led(watcher: &Watcher, healthy: &[NodeId]) -> bool {
     let faces = watcher.faces();
     let place = healthy.first().map(|node| Place::of(*node));
-    let is_leader = |node: &NodeId, face: &Face| face.is_up && face.is_leader && Some(Place::of(*node)) == place;
-    let leader =
-        faces.iter().filter(|(node, face)| is_leader(node, face)).max_by_key(|(_, face)| face.term);
+    let is_leader =
+        |node: &NodeId, face: &Face| face.is_up && face.is_leader && Some(Place::of(*node)) == place;
+    let leader = faces.iter().filter(|(node, face)| is_leader(node, face)).max_by_key(|(_, face)| face.term);
     let Some((leader, face)) = leader else { return false };
     healthy.iter().all(|id| {
         faces.get(id).is_some_and(|other| {

@@ -20,12 +20,12 @@ use eraft::types::{ConfigNum, GroupId, NodeId, ShardId};
 use eraft::view::Batch;
 use prost::Message as _;
 
+use super::Violation;
 use super::ctrler_balanced::Balanced;
 use super::ctrler_deterministic::Deterministic;
 use super::ctrler_linearizable::Linearizable;
 use super::ctrler_minimal::Minimal;
 use super::ctrler_refused::Refused;
-use super::Violation;
 
 /// The keys of configs begin so.
 const CONFIG_PREFIX: &[u8] = b"c/";
@@ -106,7 +106,13 @@ impl Configs {
             };
             let config = match config_of_pair(key, value) {
                 Some(Ok(config)) => config,
-                Some(Err(why)) => return judge("ctrler.balanced", checks, Err(format!("{node} made a config that is none: {why}"))),
+                Some(Err(why)) => {
+                    return judge(
+                        "ctrler.balanced",
+                        checks,
+                        Err(format!("{node} made a config that is none: {why}")),
+                    );
+                }
                 None => continue,
             };
             let same = self.deterministic.made(node, &config, &self.kept);
@@ -121,7 +127,12 @@ impl Configs {
         }
     }
 
-    fn made(&mut self, num: ConfigNum, change: &Change, checks: &dyn Fn(&str) -> bool) -> Result<(), Violation> {
+    fn made(
+        &mut self,
+        num: ConfigNum,
+        change: &Change,
+        checks: &dyn Fn(&str) -> bool,
+    ) -> Result<(), Violation> {
         let config = &self.kept[&num];
         let empty = Config::empty(config.shards.len());
         let before = num.0.checked_sub(1).and_then(|before| self.kept.get(&ConfigNum(before)));
@@ -170,11 +181,16 @@ impl Configs {
     }
 }
 
-fn judge(oracle: &str, checks: &dyn Fn(&str) -> bool, held: Result<(), String>) -> Result<(), Violation> {
+pub(super) fn judge(
+    oracle: &str,
+    checks: &dyn Fn(&str) -> bool,
+    held: Result<(), String>,
+) -> Result<(), Violation> {
     match held {
         Err(message) if checks(oracle) => {
             // Numbers and names differ from run to run.
-            let is_word = |word: &&str| !word.chars().any(|c| c.is_ascii_digit() || matches!(c, '{' | '[' | '"'));
+            let is_word =
+                |word: &&str| !word.chars().any(|c| c.is_ascii_digit() || matches!(c, '{' | '[' | '"'));
             let words: Vec<&str> = message.split(' ').filter(is_word).collect();
             let fingerprint = format!("{oracle}: {}", words.join(" "));
             Err(Violation { oracle: oracle.to_owned(), fingerprint, message })

@@ -76,7 +76,15 @@ impl World {
 #[test]
 fn what_the_rules_make_is_right() {
     let mut world = World::new();
-    for step in [join(&[100, 101, 102]), pin(0, 101), pin(1, 101), pin(2, 101), pin(3, 101), pin(4, 101), join(&[103])] {
+    for step in [
+        join(&[100, 101, 102]),
+        pin(0, 101),
+        pin(1, 101),
+        pin(2, 101),
+        pin(3, 101),
+        pin(4, 101),
+        join(&[103]),
+    ] {
         world.right(step);
     }
     world.right(leave(&[101]));
@@ -113,7 +121,9 @@ fn shares_that_are_not_level_and_shards_that_move_for_nothing_are_seen() {
     let mut world = World::new();
     world.right(join(&[100, 101, 102]));
     let mut swapped = next;
-    let of = |config: &Config, group| config.shards.iter().position(|at| at.owner == Some(GroupId(group))).unwrap();
+    let of = |config: &Config, group| {
+        config.shards.iter().position(|at| at.owner == Some(GroupId(group))).unwrap()
+    };
     let (one, other) = (of(&swapped, 100), of(&swapped, 101));
     swapped.shards.swap(one, other);
     assert_eq!(world.oracle(change, &swapped), "ctrler.minimal");

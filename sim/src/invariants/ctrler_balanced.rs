@@ -33,6 +33,9 @@ impl Balanced {
         if found == wanted {
             return Ok(());
         }
-        Err(format!("config {} deals shards out as {shares:?}, which is not as level as {wanted:?}", config.num))
+        Err(format!(
+            "config {} deals shards out as {shares:?}, which is not as level as {wanted:?}",
+            config.num
+        ))
     }
 }

@@ -22,7 +22,11 @@ impl Deterministic {
         if known == config {
             return Ok(());
         }
-        Err(format!("{node} made another config {} than a controller before it: {}", config.num, difference(known, config)))
+        Err(format!(
+            "{node} made another config {} than a controller before it: {}",
+            config.num,
+            difference(known, config)
+        ))
     }
 
     /// An operator was told of a config.
@@ -35,11 +39,15 @@ impl Deterministic {
             return Err(format!("a question for config {number} was answered with config {}", config.num));
         }
         match kept.get(&config.num) {
-            Some(known) if known != config => {
-                Err(format!("an answer has another config {} than was made: {}", config.num, difference(known, config)))
-            }
+            Some(known) if known != config => Err(format!(
+                "an answer has another config {} than was made: {}",
+                config.num,
+                difference(known, config)
+            )),
             // Before the first command nothing was made, and there is an empty config.
-            None if config.num.0 > 0 => Err(format!("an answer has config {}, which nobody made", config.num)),
+            None if config.num.0 > 0 => {
+                Err(format!("an answer has config {}, which nobody made", config.num))
+            }
             _ => Ok(()),
         }
     }

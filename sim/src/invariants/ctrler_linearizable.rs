@@ -38,7 +38,9 @@ impl Linearizable {
                     return Err(format!("two commands were told to have made config {num}"));
                 }
                 if *num <= floor && floor.0 > 0 {
-                    return Err(format!("a command made config {num}, and config {floor} was known before it"));
+                    return Err(format!(
+                        "a command made config {num}, and config {floor} was known before it"
+                    ));
                 }
             }
             (Asked::Query(number), Told::Config(config, oldest, latest)) => {

@@ -44,7 +44,8 @@ impl Refused {
     ) -> Result<(), String> {
         self.judged += 1;
         let mut configs: Vec<&Config> = within.collect();
-        let empty = Config::empty(kept.first_key_value().map_or(SHARDS_MAX, |(_, config)| config.shards.len()));
+        let empty =
+            Config::empty(kept.first_key_value().map_or(SHARDS_MAX, |(_, config)| config.shards.len()));
         if configs.is_empty() {
             configs.push(&empty);
         }
@@ -81,12 +82,16 @@ fn nonsense(change: &Change, config: &Config, kept: &Kept, oldest: ConfigNum) ->
     let placement = |shard: u64| config.placement(ShardId(shard));
     match change.change.as_ref()? {
         Of::Create(create) => {
-            let may = (1..=SHARDS_MAX as u64).contains(&create.shards) && kept.len() <= 1 && config.num == ConfigNum(0);
+            let may = (1..=SHARDS_MAX as u64).contains(&create.shards)
+                && kept.len() <= 1
+                && config.num == ConfigNum(0);
             (!may).then(|| "the number of shards was set".to_owned())
         }
         Of::Join(join) => {
             let joined = join.groups.iter().find(|group| is_joined(group.group));
-            joined.map(|group| format!("group {} was there already", group.group)).or_else(|| of_groups(&join.groups))
+            joined
+                .map(|group| format!("group {} was there already", group.group))
+                .or_else(|| of_groups(&join.groups))
         }
         Of::Update(update) => {
             let same = update.groups.iter().all(|group| {
@@ -105,7 +110,9 @@ fn nonsense(change: &Change, config: &Config, kept: &Kept, oldest: ConfigNum) ->
         Of::Move(to) => match placement(to.shard) {
             None => Some(format!("there is no shard {}", to.shard)),
             Some(_) if !is_joined(to.group) => Some(format!("group {} was not there", to.group)),
-            Some(at) => (at.pinned && at.owner == Some(GroupId(to.group))).then(|| "it was pinned there".to_owned()),
+            Some(at) => {
+                (at.pinned && at.owner == Some(GroupId(to.group))).then(|| "it was pinned there".to_owned())
+            }
         },
         Of::Unpin(shard) => {
             (!placement(*shard).is_some_and(|at| at.pinned)).then(|| format!("shard {shard} was not pinned"))
@@ -155,7 +162,8 @@ fn contradiction(change: &Change, before: &Config, config: &Config, kept: &Kept)
         Of::Unpin(shard) => _ = pinned.remove(&ShardId(*shard)),
         Of::Rollback(num) => {
             let to = kept.get(&ConfigNum(*num))?;
-            let owners = |config: &Config| config.shards.iter().map(|placement| placement.owner).collect::<Vec<_>>();
+            let owners =
+                |config: &Config| config.shards.iter().map(|placement| placement.owner).collect::<Vec<_>>();
             if owners(to) != owners(config) {
                 return Some(format!("shards are not where they were in config {num}"));
             }

@@ -252,7 +252,11 @@ impl Watcher {
             judged,
             coverage: state.map.reached().clone(),
             trace,
-            effects: state.groups.remove(&Place::Alone).map(|group| group.exactly_once.effects).unwrap_or_default(),
+            effects: state
+                .groups
+                .remove(&Place::Alone)
+                .map(|group| group.exactly_once.effects)
+                .unwrap_or_default(),
         }
     }
 }
@@ -291,10 +295,8 @@ impl Group {
     }
 
     fn judged(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        let own = [
-            ("kv.replicas_equal", self.replicas.judged),
-            ("kv.exactly_once", self.exactly_once.judged),
-        ];
+        let own =
+            [("kv.replicas_equal", self.replicas.judged), ("kv.exactly_once", self.exactly_once.judged)];
         self.suite.judged().chain(own)
     }
 }

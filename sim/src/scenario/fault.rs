@@ -312,11 +312,15 @@ impl Target {
             return Ok(target.clone());
         }
         if let Some((role, place)) = text.split_once(" of ") {
-            let place = Place::parse(place).ok_or_else(|| format!("`{place}` is no group; one reads g101 or ctrlers"))?;
+            let place = Place::parse(place)
+                .ok_or_else(|| format!("`{place}` is no group; one reads g101 or ctrlers"))?;
             return match Self::parse(role)? {
-                Target::Leader | Target::Follower | Target::Random | Target::Minority | Target::Majority | Target::All => {
-                    Ok(Target::Of(Box::new(Self::parse(role)?), place))
-                }
+                Target::Leader
+                | Target::Follower
+                | Target::Random
+                | Target::Minority
+                | Target::Majority
+                | Target::All => Ok(Target::Of(Box::new(Self::parse(role)?), place)),
                 _ => Err(format!("a group has no `{role}`")),
             };
         }
@@ -324,11 +328,16 @@ impl Target {
         if let Some(nodes) = nodes.collect::<Option<Vec<_>>>() {
             return Ok(Target::Nodes(nodes));
         }
-        text.split('+').map(places::client_of).collect::<Option<Vec<_>>>().map(Target::Clients).ok_or_else(|| {
-            let roles = Self::ROLES.map(|(word, _)| word);
-            let hint = super::reader::suggestion(text, roles);
-            format!("`{text}` is no target{hint}; known: {}, n1.., c1.., leader of g100..", roles.join(", "))
-        })
+        text.split('+').map(places::client_of).collect::<Option<Vec<_>>>().map(Target::Clients).ok_or_else(
+            || {
+                let roles = Self::ROLES.map(|(word, _)| word);
+                let hint = super::reader::suggestion(text, roles);
+                format!(
+                    "`{text}` is no target{hint}; known: {}, n1.., c1.., leader of g100..",
+                    roles.join(", ")
+                )
+            },
+        )
     }
 
     /// True if it means clients.

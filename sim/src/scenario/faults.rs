@@ -244,13 +244,13 @@ fn check_target(section: &Section<'_>, target: &Target, cluster: &Cluster) -> Re
             let is_known = |number: &u64| known.iter().any(|(_, ids)| ids.contains(&NodeId(*number)));
             nodes.iter().find(|number| !is_known(number)).map(|number| places::name(NodeId(*number)))
         }
-        Target::Of(_, place) => {
-            (!known.iter().any(|(known, _)| known == place)).then(|| place.to_string())
-        }
+        Target::Of(_, place) => (!known.iter().any(|(known, _)| known == place)).then(|| place.to_string()),
         _ => None,
     };
     match missing {
-        Some(name) => Err(section.error("target", format!("there is no {name} in {}", places::described(cluster)))),
+        Some(name) => {
+            Err(section.error("target", format!("there is no {name} in {}", places::described(cluster))))
+        }
         None => Ok(()),
     }
 }
@@ -259,7 +259,10 @@ const RANDOM_KEYS: &[&str] = &["kinds", "subset", "mean_interval_ms", "duration_
 const KIND_KEYS: &[&str] = &["mean_interval_ms", "target", "after", "within_ms"];
 
 /// Reads `[random_faults]`.
-pub(super) fn read_random(root: &Section<'_>, cluster: &Cluster) -> Result<Option<RandomFaults>, ScenarioError> {
+pub(super) fn read_random(
+    root: &Section<'_>,
+    cluster: &Cluster,
+) -> Result<Option<RandomFaults>, ScenarioError> {
     if !root.has("random_faults") {
         return Ok(None);
     }

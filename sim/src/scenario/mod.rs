@@ -286,7 +286,11 @@ impl Scenario {
             }),
             faults: faults::read_scripted(&root, &smallest, &phases)?,
             random_faults: faults::read_random(&root, &smallest)?,
-            checks: read_checks(&root.section("checks", &["oracles", "skip"])?, &smallest, !steps.is_empty())?,
+            checks: read_checks(
+                &root.section("checks", &["oracles", "skip"])?,
+                &smallest,
+                !steps.is_empty(),
+            )?,
             steps,
             cluster,
             phases,

@@ -6,9 +6,9 @@ use std::fmt;
 use eraft::types::GroupId;
 use serde::{Deserialize, Serialize};
 
+use super::Cluster;
 use super::reader::{ScenarioError, Section};
 use super::setting::section;
-use super::Cluster;
 use crate::places;
 
 section! {
@@ -182,7 +182,9 @@ mod tests {
             let command = Command::try_from(text.to_owned()).unwrap();
             assert_eq!(String::from(command), text);
         }
-        for text in ["join after 1ms", "join g99 after 1ms", "move 3 after 1ms", "query 4 5 after 1ms", "query"] {
+        for text in
+            ["join after 1ms", "join g99 after 1ms", "move 3 after 1ms", "query 4 5 after 1ms", "query"]
+        {
             assert!(Command::try_from(text.to_owned()).is_err(), "{text}");
         }
     }

@@ -8,9 +8,9 @@ use std::ops::RangeInclusive;
 use eraft::types::{GroupId, NodeId};
 
 use super::reader::{ScenarioError, Section, suggestion};
-use super::{Cluster, CommandKind};
 use super::setting::Setting;
 use super::step::{Loss, Step, Who};
+use super::{Cluster, CommandKind};
 use crate::places;
 
 /// The longest time in a step.
@@ -240,7 +240,8 @@ impl Reader<'_, '_> {
         let texts = self.section.texts("commands")?.filter(|texts| !texts.is_empty());
         let one = |text: &str| {
             let malformed = || {
-                let message = format!("`{text}` is no command; one reads join g100+g101, leave g100, move 3 g101");
+                let message =
+                    format!("`{text}` is no command; one reads join g100+g101, leave g100, move 3 g101");
                 self.section.error("commands", message)
             };
             CommandKind::parse(text.trim()).ok_or_else(malformed)
@@ -326,12 +327,13 @@ impl Reader<'_, '_> {
     fn who(&self, key: &str, text: &str) -> Result<Who, ScenarioError> {
         let who = Who::parse(text).map_err(|why| self.section.error(key, why))?;
         let cluster = &self.scope.cluster;
-        let missing = || {
-            Err(self.section.error(key, format!("there is no {who} in {}", places::described(cluster))))
-        };
+        let missing =
+            || Err(self.section.error(key, format!("there is no {who} in {}", places::described(cluster))));
         let known = places::of(cluster);
         match &who {
-            Who::Node(number) if !known.iter().any(|(_, nodes)| nodes.contains(&NodeId(*number))) => missing(),
+            Who::Node(number) if !known.iter().any(|(_, nodes)| nodes.contains(&NodeId(*number))) => {
+                missing()
+            }
             Who::Place(place) if !known.iter().any(|(known, _)| known == place) => missing(),
             Who::Named(name, _) if !self.scope.names.contains(name) => {
                 let hint = suggestion(name, self.scope.names.iter().map(String::as_str));

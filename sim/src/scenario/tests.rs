@@ -57,7 +57,10 @@ fn controllers_and_groups_have_nodes_with_names_and_oracles_of_their_own() {
         ("[operators]\noperators = 1\n", "there are no controllers"),
         ("steps = [{ do = \"history\" }]\n", "`history` needs controllers"),
         ("steps = [{ do = \"crash\", nodes = \"s1\" }]\n", "there is no s1 in a cluster of 3 nodes"),
-        ("steps = [{ do = \"operate\", commands = \"jion g100\" }]\n[cluster]\nctrlers = 3\n", "`jion g100` is no command"),
+        (
+            "steps = [{ do = \"operate\", commands = \"jion g100\" }]\n[cluster]\nctrlers = 3\n",
+            "`jion g100` is no command",
+        ),
         (
             "[cluster]\nctrlers = 3\n[[faults]]\nat_ms = 1\naction = \"node.kill\"\ntarget = \"leader of g100\"\n",
             "there is no g100 in a cluster of 3 controllers",

@@ -17,7 +17,12 @@ const STRAY_ONE_OF: u64 = 20;
 const GROUPS_MAX: u64 = 3;
 
 /// `count` commands of each operator.
-pub(super) fn generate(configuration: &Configuration, count: u64, phase: &str, seed: u64) -> Vec<Vec<Command>> {
+pub(super) fn generate(
+    configuration: &Configuration,
+    count: u64,
+    phase: &str,
+    seed: u64,
+) -> Vec<Vec<Command>> {
     let (operators, cluster) = (&configuration.operators, &configuration.cluster);
     let names = if cluster.groups > 0 { cluster.groups } else { operators.names };
     let draws = Draws::new(seed, "operators");

@@ -55,7 +55,9 @@ impl Counts {
                 Ok(())
             }
             Step::Uncompacted => match running().find(|(_, face)| face.base > Index(0)) {
-                Some((node, face)) => Err(format!("the log of {} begins after index {}", places::name(node), face.base)),
+                Some((node, face)) => {
+                    Err(format!("the log of {} begins after index {}", places::name(node), face.base))
+                }
                 None => Ok(()),
             },
             Step::Installed { at_least: least } => {

@@ -48,8 +48,8 @@ impl Script {
                     desks.push(self.desk(if *at_once { number } else { 0 }).await);
                 }
                 let all = desks.into_iter().zip(commands);
-                let mut work =
-                    all.map(|(desk, list)| obeyed(self.world.clone(), desk, list.clone(), *refused, *within_ms));
+                let mut work = all
+                    .map(|(desk, list)| obeyed(self.world.clone(), desk, list.clone(), *refused, *within_ms));
                 if *at_once {
                     return join_all(work).await.into_iter().collect();
                 }
@@ -148,7 +148,9 @@ async fn obeyed(
         let words = command.to_string();
         match (ask(world.clone(), desk.clone(), command, within_ms).await?, refused) {
             (Answer::Made(_) | Answer::Found(_), false) | (Answer::Refused(_), true) => {}
-            (Answer::Made(num), true) => return Err(format!("`{words}` was not refused; it made config {num}")),
+            (Answer::Made(num), true) => {
+                return Err(format!("`{words}` was not refused; it made config {num}"));
+            }
             (Answer::Refused(why), false) => return Err(format!("`{words}` was refused: {why}")),
             (other, _) => return Err(format!("`{words}` has no outcome: {other:?}")),
         }

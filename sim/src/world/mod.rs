@@ -150,7 +150,8 @@ impl World {
             connect_timeout: Spread::millis(300, 800, 2_000),
             ..NoticeConfig::default()
         };
-        let watcher = Watcher::new(recorder, &configuration.cluster, &configuration.checks, options.stage.clone());
+        let watcher =
+            Watcher::new(recorder, &configuration.cluster, &configuration.checks, options.stage.clone());
         if !request.plan.steps.is_empty() {
             watcher.keep_ledger();
         }

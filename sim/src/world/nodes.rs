@@ -228,7 +228,11 @@ impl World {
             node.owner = owner.map(str::to_owned);
             node.madsim_id
         };
-        self.watcher.note(&places::name(id), "node.end", if end == End::Process { "process" } else { "power" });
+        self.watcher.note(
+            &places::name(id),
+            "node.end",
+            if end == End::Process { "process" } else { "power" },
+        );
         // Network and disk are told first: what madsim makes of a kill would be noticed at once.
         match end {
             End::Process => {
@@ -313,7 +317,8 @@ impl World {
         let now = self.disk.counters(exit.node);
         let failures = |counters: &DiskCounters| counters.write_errors + counters.read_errors + counters.full;
         if failures(&now) == failures(&met) && self.watcher.checks("sim.exit") {
-            let message = format!("{} stopped although its disk had not failed: {}", places::name(exit.node), exit.why);
+            let message =
+                format!("{} stopped although its disk had not failed: {}", places::name(exit.node), exit.why);
             self.watcher.violate(Violation::new("sim.exit", message));
         }
         self.stop(exit.node, End::Process, None);

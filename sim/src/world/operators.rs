@@ -92,7 +92,8 @@ impl World {
     /// A client of the controllers, in the task of its own machine.
     fn operator(&self, domain: &str, party: u64, deadline_ms: u64) -> Operator {
         let attempt_ms = (deadline_ms / 3).clamp(1, ATTEMPT_MS_MAX);
-        let options = ClientOptions { attempt_ms, ..self.options_towards(Place::Ctrlers, party, deadline_ms) };
+        let options =
+            ClientOptions { attempt_ms, ..self.options_towards(Place::Ctrlers, party, deadline_ms) };
         let client = Client::new(options, self.client_surroundings(domain, party), None);
         Operator { party, client }
     }
