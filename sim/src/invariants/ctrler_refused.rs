@@ -43,6 +43,10 @@ impl Refused {
         oldest: ConfigNum,
     ) -> Result<(), String> {
         self.judged += 1;
+        // After the first config of all nobody may choose the number of shards any more, not even again the same.
+        if matches!(change.change, Some(Of::Create(_))) && !kept.is_empty() {
+            return Ok(());
+        }
         let mut configs: Vec<&Config> = within.collect();
         let empty =
             Config::empty(kept.first_key_value().map_or(SHARDS_MAX, |(_, config)| config.shards.len()));
