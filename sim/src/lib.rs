@@ -30,6 +30,7 @@ pub mod outcome;
 pub mod parallel;
 #[cfg(madsim)]
 mod phases;
+pub mod places;
 pub mod runner;
 pub mod scenario;
 pub mod schedule;

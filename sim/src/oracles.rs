@@ -1,5 +1,7 @@
 //! The oracles: every property that a run is judged by, with its stable id.
 
+use crate::scenario::Cluster;
+
 /// A property that a run is judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Oracle {
@@ -33,6 +35,17 @@ pub const ORACLES: &[Oracle] = &[
         about: "a read returns nothing older than what was committed when it came",
     },
     Oracle { id: "raft.snapshot", about: "a snapshot equals the state at its index" },
+    Oracle {
+        id: "ctrler.deterministic",
+        about: "all controllers make the same configs, and answer with them",
+    },
+    Oracle {
+        id: "ctrler.balanced",
+        about: "every shard is at a joined group, and shares are as level as pins allow",
+    },
+    Oracle { id: "ctrler.minimal", about: "no more shards move than the shares demand" },
+    Oracle { id: "ctrler.refused", about: "a config is what its command says, and a bad command makes none" },
+    Oracle { id: "ctrler.linearizable", about: "what operators are told fits one order of all configs" },
     Oracle { id: "kv.exactly_once", about: "a (session, number) takes effect at most once" },
     Oracle { id: "kv.linearizable", about: "the history of the clients is linearizable" },
     Oracle { id: "kv.durability", about: "every acknowledged write is readable at the end" },
@@ -46,6 +59,17 @@ pub const ORACLES: &[Oracle] = &[
     Oracle { id: "sim.panic", about: "no node panics" },
     Oracle { id: "sim.no_lost_wakeup", about: "no run ends because every task waits for ever" },
 ];
+
+/// The oracles of a cluster, by default: no configs without controllers, no keys without groups.
+pub fn of(cluster: &Cluster) -> impl Iterator<Item = &'static str> {
+    let (has_configs, has_keys) = (cluster.ctrlers > 0, cluster.ctrlers == 0 || cluster.groups > 0);
+    ids().filter(move |id| match *id {
+        "kv.linearizable" | "kv.durability" => has_keys,
+        id if id.starts_with("ctrler.") => has_configs,
+        id if id.starts_with("shard.") => has_configs && has_keys,
+        _ => true,
+    })
+}
 
 /// Every id.
 pub fn ids() -> impl Iterator<Item = &'static str> {

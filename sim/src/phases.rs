@@ -10,8 +10,9 @@ use madsim::time::sleep;
 use tokio::sync::mpsc;
 
 use crate::net::{LinkConfig, Partition};
-use crate::observer::Watcher;
+use crate::observer::{Face, Watcher};
 use crate::outcome::Violation;
+use crate::places::{self, Place};
 use crate::scenario::Heal;
 use crate::script;
 use crate::timing::Spread;
@@ -65,6 +66,7 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
     });
     let configuration = world.plan.configuration.clone();
     let clients = world.start_clients();
+    let operators = world.start_operators();
     let faults: Vec<_> = world
         .plan
         .faults
@@ -80,25 +82,28 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
     faults.iter().for_each(|fault| fault.abort());
     world.watcher.note("world", "phase", "liveness");
     world.end_all();
-    let healthy = heal(&world);
+    let healthy: Vec<Vec<NodeId>> =
+        (0..).zip(world.places()).map(|(number, (_, nodes))| heal(&world, number, nodes)).collect();
     world.phases.enter(Phase::Liveness);
     let healed_at = world.time.elapsed();
-    let leader_after = leader(&world, &healthy).await;
+    let mut leader_after = None;
+    for healthy in &healthy {
+        leader_after = leader(&world, healed_at, healthy).await;
+    }
     let rest = Duration::from_millis(configuration.phases.liveness_ms);
     sleep(rest.saturating_sub(world.time.elapsed() - healed_at)).await;
     world.phases.enter(Phase::Final);
     world.watcher.note("world", "phase", "final");
-    for client in clients {
+    for client in clients.into_iter().chain(operators) {
         let _ = client.await;
     }
     world.watcher.note("world", "phase", "over");
     leader_after
 }
 
-/// Makes a random majority healthy; the others stay dead, cut or slow for good.
-fn heal(world: &World) -> Vec<NodeId> {
-    let mut nodes = world.node_ids();
-    let mut draw = world.draws.draw("heal", 0, 0);
+/// Makes a random majority of a group healthy; the others stay dead, cut or slow for good.
+fn heal(world: &World, group: u64, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
+    let mut draw = world.draws.draw("heal", group, 0);
     draw.shuffle(&mut nodes);
     let majority = nodes.len() / 2 + 1;
     let healthy = match world.plan.configuration.heal {
@@ -113,7 +118,7 @@ fn heal(world: &World) -> Vec<NodeId> {
     for id in broken {
         let way = world.draws.draw("broken", id.0, 0).below(3);
         let word = ["dead", "cut", "slow"][way as usize];
-        world.watcher.note(&id.to_string(), "node.stays", word);
+        world.watcher.note(&places::name(id), "node.stays", word);
         match way {
             0 => {
                 world.stop(id, End::Power, None);
@@ -121,7 +126,10 @@ fn heal(world: &World) -> Vec<NodeId> {
             }
             1 => {
                 world.start(id);
-                world.net.partition(&format!("{id} for good"), Partition::Isolate(Party::Node(id)));
+                world.net.partition(
+                    &format!("{} for good", places::name(id)),
+                    Partition::Isolate(Party::Node(id)),
+                );
             }
             _ => {
                 world.start(id);
@@ -138,9 +146,8 @@ fn heal(world: &World) -> Vec<NodeId> {
     nodes
 }
 
-/// Waits for a leader that the healthy majority follows; too long is a violation.
-async fn leader(world: &World, healthy: &[NodeId]) -> Option<Duration> {
-    let begun = world.time.elapsed();
+/// Waits for a leader that the healthy majority of a group follows; too long since `begun` is a violation.
+async fn leader(world: &World, begun: Duration, healthy: &[NodeId]) -> Option<Duration> {
     let configuration = &world.plan.configuration;
     // A timeout is drawn up to twice the setting; a node that was restarted has to open its disk first.
     let bound_ms = configuration.phases.leader_timeouts * 2 * configuration.cluster.election_timeout_ms;
@@ -155,7 +162,8 @@ async fn leader(world: &World, healthy: &[NodeId]) -> Option<Duration> {
                     oracle: "sim.liveness".to_owned(),
                     fingerprint: "sim.liveness: no leader".to_owned(),
                     message: format!(
-                        "no leader within {} election timeouts ({bound_ms} ms) after the faults had stopped",
+                        "no leader{} within {} election timeouts ({bound_ms} ms) after the faults had stopped",
+                        whose(healthy),
                         configuration.phases.leader_timeouts
                     ),
                 });
@@ -166,11 +174,21 @@ async fn leader(world: &World, healthy: &[NodeId]) -> Option<Duration> {
     }
 }
 
-/// Does one node lead, and do all healthy ones follow it?
+/// Which group has none, if there are several.
+fn whose(nodes: &[NodeId]) -> String {
+    match nodes.first().map(|node| Place::of(*node)) {
+        None | Some(Place::Alone) => String::new(),
+        Some(place) => format!(" of {place}"),
+    }
+}
+
+/// Does one node lead, and do all healthy ones, which are of one group, follow it?
 pub(crate) fn is_led(watcher: &Watcher, healthy: &[NodeId]) -> bool {
     let faces = watcher.faces();
-    let leader =
-        faces.iter().filter(|(_, face)| face.is_up && face.is_leader).max_by_key(|(_, face)| face.term);
+    let place = healthy.first().map(|node| Place::of(*node));
+    let is_leader =
+        |node: &NodeId, face: &Face| face.is_up && face.is_leader && Some(Place::of(*node)) == place;
+    let leader = faces.iter().filter(|(node, face)| is_leader(node, face)).max_by_key(|(_, face)| face.term);
     let Some((leader, face)) = leader else { return false };
     healthy.iter().all(|id| {
         faces.get(id).is_some_and(|other| {

@@ -1,6 +1,7 @@
 //! A plan in words: what a person reads first of a failing run.
 
 use crate::outcome::{Hit, Violation};
+use crate::places;
 use crate::scenario::{Action, Shape, Target, Trigger};
 use crate::schedule::{FaultEvent, Operation, Plan};
 
@@ -10,7 +11,10 @@ const OPERATIONS_LISTED_MAX: usize = 12;
 /// The group, the clients, the faults in the order of their time, and the violation: one sentence each.
 pub fn of_plan(plan: &Plan, hits: &[Hit], violation: Option<(&Violation, f64)>) -> Vec<String> {
     let cluster = &plan.configuration.cluster;
-    let mut sentences = vec![format!("A group of {}.", count(cluster.nodes, "node"))];
+    let mut sentences = vec![match cluster.ctrlers {
+        0 => format!("A group of {}.", count(cluster.nodes, "node")),
+        _ => format!("{}.", places::described(cluster).replacen('a', "A", 1)),
+    }];
     for (client, list) in (1..).zip(&plan.operations) {
         sentences.extend(of_client(client, list));
     }

@@ -17,7 +17,7 @@ use crate::runner::Leak;
 use crate::schedule::{Operation, OperationKind};
 
 /// The pause before a client asks again for what was not acknowledged after the faults have stopped.
-const AGAIN: Duration = Duration::from_millis(20);
+pub(crate) const AGAIN: Duration = Duration::from_millis(20);
 
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

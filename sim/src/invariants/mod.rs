@@ -1,4 +1,4 @@
-//! The invariants of Raft, checked after every step of every node.
+//! The invariants of Raft, checked after every step of every node; those of the controllers are in [`configs`].
 //!
 //! | id | invariant | source |
 //! |---|---|---|
@@ -24,6 +24,12 @@ mod ack_durable;
 pub mod chain;
 mod check_quorum;
 mod commit_current_term;
+pub mod configs;
+mod ctrler_balanced;
+mod ctrler_deterministic;
+mod ctrler_linearizable;
+mod ctrler_minimal;
+mod ctrler_refused;
 mod election_safety;
 pub mod facts;
 mod leader_append_only;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use eraft::replica::link::{Party, Route};
 
+use crate::places;
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
@@ -96,7 +98,7 @@ pub struct NetCounters {
 /// A party's name in messages.
 pub(super) fn name(party: Party) -> String {
     match party {
-        Party::Node(node) => node.to_string(),
-        Party::Client(client) => format!("c{client}"),
+        Party::Node(node) => places::name(node),
+        Party::Client(client) => places::client_name(client),
     }
 }

@@ -10,6 +10,7 @@ mod stage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use eraft::ctrler::Config;
 use eraft::observe::{Event, Observer};
 use eraft::proto::kv::Mutation;
 use eraft::raft::{Body, Effect, Input, Raft};
@@ -19,9 +20,11 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::coverage::{Coverage, Map};
 use crate::explain::Stage;
+use crate::invariants::configs::{Asked, Configs, Open, Told};
 use crate::invariants::{self, Suite};
 use crate::outcome::Violation;
-use crate::scenario::Trigger;
+use crate::places::{self, Place};
+use crate::scenario::{Cluster, Trigger};
 use crate::trace::{Record, Recorder};
 use kv::{ExactlyOnce, Replicas};
 pub use ledger::Fate;
@@ -56,11 +59,17 @@ pub struct Watcher {
     violated: Notify,
 }
 
-struct State {
-    recorder: Recorder,
+/// What is known of one Raft group.
+struct Group {
     suite: Suite,
     replicas: Replicas,
     exactly_once: ExactlyOnce,
+}
+
+struct State {
+    recorder: Recorder,
+    groups: BTreeMap<Place, Group>,
+    configs: Configs,
     checks: BTreeSet<String>,
     violation: Option<Violation>,
     faces: BTreeMap<NodeId, Face>,
@@ -93,14 +102,14 @@ pub struct Seen {
 }
 
 impl Watcher {
-    /// Inside the runtime; `checks` are the ids of the oracles that judge.
-    pub fn new(recorder: Recorder, checks: &[String], stage: Option<Stage>) -> Arc<Self> {
+    /// Inside the runtime; `checks` are the ids of the oracles that judge the groups of `cluster`.
+    pub fn new(recorder: Recorder, cluster: &Cluster, checks: &[String], stage: Option<Stage>) -> Arc<Self> {
+        let places = places::of(cluster);
         let ids: Vec<&str> = checks.iter().map(String::as_str).collect();
         let state = State {
             recorder,
-            suite: Suite::only(&ids),
-            replicas: Replicas::default(),
-            exactly_once: ExactlyOnce::default(),
+            groups: places.iter().map(|(place, _)| (*place, Group::new(&ids))).collect(),
+            configs: Configs::default(),
             checks: checks.iter().cloned().collect(),
             violation: None,
             faces: BTreeMap::new(),
@@ -199,14 +208,36 @@ impl Watcher {
         }
     }
 
+    /// An operator asks the controllers.
+    pub fn asked(&self, asked: Asked) -> Open {
+        self.lock().configs.asked(asked)
+    }
+
+    /// What an operator was told.
+    pub fn told(&self, open: &Open, told: &Told) {
+        let held = {
+            let state = &mut *self.lock();
+            let checks = |oracle: &str| state.checks.contains(oracle);
+            state.configs.told(open, told, &checks)
+        };
+        if let Err(violation) = held {
+            self.violate(violation.into());
+        }
+    }
+
+    /// The latest config that a controller has made.
+    pub fn latest_config(&self) -> Option<Config> {
+        self.lock().configs.latest().cloned()
+    }
+
     /// Everything that was seen. What comes later is not.
     pub fn finish(&self) -> Seen {
         let mut state = self.lock();
         let trace = state.recorder.finish();
-        let mut judged: BTreeMap<String, u64> =
-            state.suite.judged().map(|(id, count)| (id.to_owned(), count)).collect();
-        judged.insert("kv.replicas_equal".to_owned(), state.replicas.judged);
-        judged.insert("kv.exactly_once".to_owned(), state.exactly_once.judged);
+        let mut judged: BTreeMap<String, u64> = BTreeMap::new();
+        for (id, count) in state.groups.values().flat_map(Group::judged).chain(state.configs.judged()) {
+            *judged.entry(id.to_owned()).or_default() += count;
+        }
         if let Some(ledger) = &state.ledger {
             judged.insert("sim.script".to_owned(), ledger.judged);
         }
@@ -221,7 +252,11 @@ impl Watcher {
             judged,
             coverage: state.map.reached().clone(),
             trace,
-            effects: std::mem::take(&mut state.exactly_once.effects),
+            effects: state
+                .groups
+                .remove(&Place::Alone)
+                .map(|group| group.exactly_once.effects)
+                .unwrap_or_default(),
         }
     }
 }
@@ -250,11 +285,27 @@ impl Observer for Watcher {
     }
 }
 
+impl Group {
+    fn new(checks: &[&str]) -> Self {
+        Self {
+            suite: Suite::only(checks),
+            replicas: Replicas::default(),
+            exactly_once: ExactlyOnce::default(),
+        }
+    }
+
+    fn judged(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let own =
+            [("kv.replicas_equal", self.replicas.judged), ("kv.exactly_once", self.exactly_once.judged)];
+        self.suite.judged().chain(own)
+    }
+}
+
 impl State {
     fn record(&mut self, at_ns: u64, node: NodeId, event: &Event<'_>) {
         self.payload.clear();
         canonical::payload(event, &mut self.payload);
-        let name = self.names.entry(node).or_insert_with(|| node.to_string());
+        let name = self.names.entry(node).or_insert_with(|| places::name(node));
         self.recorder.record(at_ns, name, canonical::kind(event), &self.payload, || format!("{event:?}"));
         if let Some(stage) = &self.stage {
             stage::event(&mut stage.lock(), at_ns / 1_000, name, event);
@@ -333,16 +384,17 @@ impl State {
     }
 
     fn judge(&mut self, at_ns: u64, node: NodeId, event: &Event<'_>) -> Result<(), Violation> {
-        self.suite.observe(node, at_ns, event).map_err(Violation::from)?;
+        let Some(group) = self.groups.get_mut(&Place::of(node)) else { return Ok(()) };
+        group.suite.observe(node, at_ns, event).map_err(Violation::from)?;
         if self.checks.contains("kv.replicas_equal") {
             match event {
                 Event::Applied { entry, replica_hash, .. } => {
                     let at = eraft::raft::Position { index: entry.index, term: entry.term };
-                    self.replicas.compare(node, at, *replica_hash)?;
+                    group.replicas.compare(node, at, *replica_hash)?;
                 }
                 Event::Opened { applied, replica_hash, .. }
                 | Event::SnapshotInstalled { applied, replica_hash } => {
-                    self.replicas.compare(node, *applied, *replica_hash)?;
+                    group.replicas.compare(node, *applied, *replica_hash)?;
                 }
                 _ => {}
             }
@@ -350,7 +402,13 @@ impl State {
         if let Event::Applied { entry, batch, .. } = event
             && self.checks.contains("kv.exactly_once")
         {
-            self.exactly_once.applied(entry, batch)?;
+            group.exactly_once.applied(entry, batch)?;
+        }
+        if let Event::Applied { entry, batch, .. } = event
+            && Place::of(node) == Place::Ctrlers
+        {
+            let checks = |oracle: &str| self.checks.contains(oracle);
+            self.configs.applied(node, entry, batch, &checks).map_err(Violation::from)?;
         }
         Ok(())
     }
@@ -367,6 +425,6 @@ fn see(face: &mut Face, raft: &Raft) {
 impl From<invariants::Violation> for Violation {
     fn from(violation: invariants::Violation) -> Self {
         let invariants::Violation { oracle, fingerprint, message } = violation;
-        Self { oracle, fingerprint, message }
+        Self { oracle, fingerprint, message: places::renamed(&message) }
     }
 }

@@ -1,9 +1,12 @@
 //! The faults of a scenario: `[[faults]]` at named moments, and `[random_faults]` at drawn ones.
 
+use eraft::types::NodeId;
+
 use super::fault::{Action, FaultKind, Shape, Target, Trigger};
 use super::reader::{ScenarioError, Section, suggestion};
 use super::setting::Setting;
-use super::{ClusterSettings, PhasesSettings};
+use super::{Cluster, PhasesSettings};
+use crate::places;
 
 /// The longest time in a scenario.
 const TIME_MS_MAX: u64 = 36_000_000;
@@ -167,7 +170,7 @@ const SCRIPTED_KEYS: &[&str] = &["at_ms", "after", "within_ms", "action", "targe
 /// Reads `[[faults]]`.
 pub(super) fn read_scripted(
     root: &Section<'_>,
-    cluster: &ClusterSettings,
+    cluster: &Cluster,
     phases: &PhasesSettings,
 ) -> Result<Vec<ScriptedFault>, ScenarioError> {
     let keys = [SCRIPTED_KEYS, PARAMETER_KEYS].concat();
@@ -179,7 +182,7 @@ pub(super) fn read_scripted(
 
 fn read_one_scripted(
     section: &Section<'_>,
-    cluster: &ClusterSettings,
+    cluster: &Cluster,
     phases: &PhasesSettings,
 ) -> Result<ScriptedFault, ScenarioError> {
     let kinds = FaultKind::ALL.map(|kind| (kind.id(), kind));
@@ -209,7 +212,7 @@ fn read_one_scripted(
 fn scripted_target(
     section: &Section<'_>,
     profile: &Profile,
-    cluster: &ClusterSettings,
+    cluster: &Cluster,
 ) -> Result<Target, ScenarioError> {
     let kind = profile.kind;
     let target = match profile.targets.as_slice() {
@@ -229,20 +232,37 @@ fn scripted_target(
     if target.is_client() && !kind.id().starts_with("net.") {
         return Err(section.error("target", format!("{kind} hits nodes, not clients")));
     }
-    if let Target::Nodes(nodes) = &target
-        && let Some(node) = nodes.iter().find(|node| **node > cluster.nodes.low())
-    {
-        let message = format!("there is no n{node} in a cluster of {} nodes", cluster.nodes.low());
-        return Err(section.error("target", message));
-    }
+    check_target(section, &target, cluster)?;
     Ok(target)
+}
+
+/// What a target names has to be there in every run.
+fn check_target(section: &Section<'_>, target: &Target, cluster: &Cluster) -> Result<(), ScenarioError> {
+    let known = places::of(cluster);
+    let missing = match target {
+        Target::Nodes(nodes) => {
+            let is_known = |number: &u64| known.iter().any(|(_, ids)| ids.contains(&NodeId(*number)));
+            nodes.iter().find(|number| !is_known(number)).map(|number| places::name(NodeId(*number)))
+        }
+        Target::Of(_, place) => (!known.iter().any(|(known, _)| known == place)).then(|| place.to_string()),
+        _ => None,
+    };
+    match missing {
+        Some(name) => {
+            Err(section.error("target", format!("there is no {name} in {}", places::described(cluster))))
+        }
+        None => Ok(()),
+    }
 }
 
 const RANDOM_KEYS: &[&str] = &["kinds", "subset", "mean_interval_ms", "duration_ms"];
 const KIND_KEYS: &[&str] = &["mean_interval_ms", "target", "after", "within_ms"];
 
 /// Reads `[random_faults]`.
-pub(super) fn read_random(root: &Section<'_>) -> Result<Option<RandomFaults>, ScenarioError> {
+pub(super) fn read_random(
+    root: &Section<'_>,
+    cluster: &Cluster,
+) -> Result<Option<RandomFaults>, ScenarioError> {
     if !root.has("random_faults") {
         return Ok(None);
     }
@@ -259,7 +279,7 @@ pub(super) fn read_random(root: &Section<'_>) -> Result<Option<RandomFaults>, Sc
             return Err(section.error(kind.id(), "is not among `kinds`"));
         }
     }
-    let read = |kind: FaultKind| read_one_random(&section, kind, &interval, &duration);
+    let read = |kind: FaultKind| read_one_random(&section, kind, &interval, &duration, cluster);
     let kinds = kinds.into_iter().map(read).collect::<Result<_, _>>()?;
     Ok(Some(RandomFaults { subset: section.flag("subset")?.unwrap_or(false), kinds }))
 }
@@ -269,12 +289,14 @@ fn read_one_random(
     kind: FaultKind,
     interval: &Setting<u64>,
     duration: &Setting<u64>,
+    cluster: &Cluster,
 ) -> Result<RandomFault, ScenarioError> {
     let section = random.section(kind.id(), &[KIND_KEYS, PARAMETER_KEYS].concat())?;
     let mut profile = Profile::read(&section, kind, Some(duration.clone()))?;
     if profile.targets.is_empty() {
         profile.targets = default_targets(kind);
     }
+    profile.targets.iter().try_for_each(|target| check_target(&section, target, cluster))?;
     if kind == FaultKind::NetPartition && !section.has("shape") {
         profile.shapes = Shape::WORDS.map(|(_, shape)| shape).to_vec();
     }

@@ -15,6 +15,7 @@
 
 mod fault;
 mod faults;
+mod operator;
 mod reader;
 mod setting;
 mod step;
@@ -22,6 +23,7 @@ mod steps;
 
 pub use fault::{Action, FaultKind, Shape, Target, Trigger};
 pub use faults::{Numbers, Profile, RandomFault, RandomFaults, ScriptedFault};
+pub use operator::{Command, CommandKind, Operators, OperatorsSettings};
 pub use reader::ScenarioError;
 pub(crate) use reader::suggestion;
 pub use setting::{Number, Setting};
@@ -32,10 +34,16 @@ use reader::{Section, Source};
 use setting::section;
 
 section! {
-    /// The group and its bounds.
+    /// The groups and their bounds.
     Cluster, ClusterSettings, "cluster" {
-        /// Members of the group.
+        /// Members of the group, or of each of the groups that serve shards.
         nodes: u64 = 3, 1 => 9;
+        /// Controllers; 0: one group stands alone.
+        ctrlers: u64 = 0, 0 => 9;
+        /// Groups that serve shards; 0: the controllers are alone.
+        groups: u64 = 0, 0 => 8;
+        /// Shards of the store.
+        shards: u64 = 10, 1 => 4_096;
         /// A follower waits between once and twice this for its leader.
         election_timeout_ms: u64 = 300, 20 => 60_000;
         /// The time between a leader's heartbeats.
@@ -141,6 +149,19 @@ section! {
     }
 }
 
+impl ClusterSettings {
+    /// The smallest of all clusters that may be drawn: what is named has to be in it.
+    fn smallest(&self) -> Cluster {
+        Cluster {
+            nodes: self.nodes.low(),
+            ctrlers: self.ctrlers.low(),
+            groups: self.groups.low(),
+            shards: self.shards.low(),
+            ..Cluster::default()
+        }
+    }
+}
+
 /// Which nodes are healthy again after the faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -162,6 +183,8 @@ pub struct Scenario {
     pub cluster: ClusterSettings,
     /// The clients.
     pub workload: WorkloadSettings,
+    /// Those who change the placement of shards.
+    pub operators: OperatorsSettings,
     /// The network without faults.
     pub network: NetworkSettings,
     /// The disks without faults.
@@ -185,6 +208,7 @@ const ROOT_KEYS: &[&str] = &[
     "about",
     "cluster",
     "workload",
+    "operators",
     "network",
     "disk",
     "phases",
@@ -211,12 +235,26 @@ impl Scenario {
             );
             return Err(cluster_section.error("heartbeat_ms", message));
         }
-        let steps = steps::read(&root, cluster.nodes.low())?;
-        if !steps.is_empty() && cluster.nodes.low() != cluster.nodes.high() {
-            return Err(cluster_section.error("nodes", "a scenario with steps has a fixed number of nodes"));
+        let smallest = cluster.smallest();
+        check_places(&cluster_section, &cluster)?;
+        let steps = steps::read(&root, &smallest)?;
+        for (key, number) in
+            [("nodes", &cluster.nodes), ("ctrlers", &cluster.ctrlers), ("groups", &cluster.groups)]
+        {
+            if !steps.is_empty() && number.low() != number.high() {
+                let message = format!("a scenario with steps has a fixed number of {key}");
+                return Err(cluster_section.error(key, message));
+            }
         }
         let workload_section = root.section("workload", WorkloadSettings::KEYS)?;
-        let workload = WorkloadSettings::read(&workload_section)?;
+        let mut workload = WorkloadSettings::read(&workload_section)?;
+        if cluster.ctrlers.high() > 0 && cluster.groups.high() == 0 {
+            if root.has("workload") {
+                let message = "controllers keep no keys: without `groups` there are only [operators]";
+                return Err(workload_section.error("clients", message));
+            }
+            workload.clients = Setting::Fixed(0);
+        }
         let weights = [&workload.get, &workload.put, &workload.append, &workload.delete, &workload.cas];
         if weights.iter().all(|weight| weight.low() == 0) {
             let message = "the weights of get, put, append, delete and cas may all be 0: one must not be";
@@ -238,6 +276,7 @@ impl Scenario {
             name: root.text("name")?.map_or_else(|| stem(file), str::to_owned),
             about: root.text("about")?.unwrap_or_default().to_owned(),
             workload,
+            operators: operator::read(&root, &smallest)?,
             network: NetworkSettings::read(&root.section("network", NetworkSettings::KEYS)?)?,
             disk: DiskSettings::read(&root.section("disk", DiskSettings::KEYS)?)?,
             heal: phases_section.word("heal", &heal)?.unwrap_or(if steps.is_empty() {
@@ -245,9 +284,13 @@ impl Scenario {
             } else {
                 Heal::All
             }),
-            faults: faults::read_scripted(&root, &cluster, &phases)?,
-            random_faults: faults::read_random(&root)?,
-            checks: read_checks(&root.section("checks", &["oracles", "skip"])?, !steps.is_empty())?,
+            faults: faults::read_scripted(&root, &smallest, &phases)?,
+            random_faults: faults::read_random(&root, &smallest)?,
+            checks: read_checks(
+                &root.section("checks", &["oracles", "skip"])?,
+                &smallest,
+                !steps.is_empty(),
+            )?,
             steps,
             cluster,
             phases,
@@ -260,7 +303,24 @@ impl Scenario {
     }
 }
 
-fn read_checks(section: &Section<'_>, has_steps: bool) -> Result<Vec<String>, ScenarioError> {
+/// Groups need controllers, and either every run has controllers or none has.
+fn check_places(section: &Section<'_>, cluster: &ClusterSettings) -> Result<(), ScenarioError> {
+    for (key, number) in [("ctrlers", &cluster.ctrlers), ("groups", &cluster.groups)] {
+        if number.low() == 0 && number.high() > 0 {
+            return Err(section.error(key, "either every run has some or none has: the range starts at 0"));
+        }
+    }
+    if cluster.groups.high() > 0 && cluster.ctrlers.high() == 0 {
+        return Err(section.error("groups", "groups that serve shards need `ctrlers`"));
+    }
+    Ok(())
+}
+
+fn read_checks(
+    section: &Section<'_>,
+    cluster: &Cluster,
+    has_steps: bool,
+) -> Result<Vec<String>, ScenarioError> {
     let named = |key: &str| -> Result<Option<Vec<&str>>, ScenarioError> {
         let names = section.texts(key)?;
         for name in names.iter().flatten() {
@@ -272,7 +332,7 @@ fn read_checks(section: &Section<'_>, has_steps: bool) -> Result<Vec<String>, Sc
         Ok(names)
     };
     let wanted = named("oracles")?
-        .unwrap_or_else(|| oracles::ids().filter(|id| has_steps || *id != oracles::SCRIPT).collect());
+        .unwrap_or_else(|| oracles::of(cluster).filter(|id| has_steps || *id != oracles::SCRIPT).collect());
     let skipped = named("skip")?.unwrap_or_default();
     Ok(wanted.into_iter().filter(|name| !skipped.contains(name)).map(str::to_owned).collect())
 }

@@ -3,12 +3,17 @@
 //! A scenario that has steps runs until they end instead of for a time. In its file a step is a table whose `do` is the
 //! variant's name in small letters, and whose other keys are its fields (`as` is `name`); what each means stands here.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use eraft::types::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
-/// One node, or some, of a step: `n2`, `all`, `random`, or a name that an earlier step gave, and so many places on in
-/// the ring of nodes: `leader+2`.
+use super::CommandKind;
+use crate::places::{self, Place};
+
+/// One node, or some, of a step: `n2`, `g101n2`, `all`, `random`, a group (`g101`, `ctrlers`), or a name that an earlier
+/// step gave, and so many places on in the ring of its group: `leader+2`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Who {
@@ -16,22 +21,27 @@ pub enum Who {
     All,
     /// Any one node, drawn each time.
     Random,
-    /// This one, counted from 1.
+    /// This one, by its id.
     Node(u64),
+    /// Every node of this group.
+    Place(Place),
     /// The node of that name, and so many further.
     Named(String, u64),
 }
 
 impl Who {
-    /// Reads `n2`, `all`, `random`, `name` or `name+2`.
+    /// Reads `n2`, `g101n2`, `all`, `random`, `g101`, `ctrlers`, `name` or `name+2`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let is_name = |name: &str| {
             name.starts_with(|c: char| c.is_ascii_lowercase())
                 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         };
         let malformed = || format!("`{text}` is no node; one reads n2, all, random, leader or leader+2");
-        if let Some(number) = text.strip_prefix('n').and_then(|number| number.parse().ok()) {
-            return Ok(Who::Node(number));
+        if let Some(node) = places::node_of(text) {
+            return Ok(Who::Node(node.0));
+        }
+        if let Some(place) = Place::parse(text) {
+            return Ok(Who::Place(place));
         }
         match text {
             "all" => Ok(Who::All),
@@ -50,7 +60,8 @@ impl fmt::Display for Who {
         match self {
             Who::All => f.write_str("all"),
             Who::Random => f.write_str("random"),
-            Who::Node(number) => write!(f, "n{number}"),
+            Who::Node(number) => f.write_str(&places::name(NodeId(*number))),
+            Who::Place(place) => write!(f, "{place}"),
             Who::Named(name, 0) => f.write_str(name),
             Who::Named(name, further) => write!(f, "{name}+{further}"),
         }
@@ -301,6 +312,35 @@ pub enum Step {
         /// Within this time.
         within_ms: u64,
     },
+    /// Operators command the controllers, one after the other or all at once; each list is one operator's.
+    Operate {
+        /// What each does, in order.
+        commands: Vec<Vec<CommandKind>>,
+        /// All operators at once.
+        at_once: bool,
+        /// Every command has to be refused; otherwise every one has to be obeyed.
+        refused: bool,
+        /// The time for each command.
+        within_ms: u64,
+    },
+    /// The latest config has exactly these groups, with their addresses, and deals the shards out evenly.
+    Placement {
+        /// Which groups.
+        groups: BTreeSet<GroupId>,
+        /// So many shards are at another group than at the last such step.
+        moved: Option<u64>,
+        /// So many configs were made since the last such step.
+        configs: Option<u64>,
+    },
+    /// These shards are at this group in the latest config.
+    Placed {
+        /// The first and the last one.
+        shards: (u64, u64),
+        /// Where.
+        group: GroupId,
+    },
+    /// Every config that there ever was is asked for, and is what it was when it was seen before.
+    History,
     /// Steps, again and again.
     Repeat {
         /// How often.

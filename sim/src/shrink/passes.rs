@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Shrinker;
 use crate::outcome::Outcome;
+use crate::places;
 use crate::runner::Internal;
 use crate::scenario::{Scenario, Target};
 use crate::schedule::{Configuration, Plan};
@@ -15,7 +16,7 @@ const SECTIONS: [(&str, &[&str]); 4] = [
     ("network", &[]),
     ("disk", &[]),
     ("workload", &["clients", "operations", "liveness_operations", "keys", "deadline_ms"]),
-    ("cluster", &["nodes", "election_timeout_ms", "heartbeat_ms"]),
+    ("cluster", &["nodes", "ctrlers", "groups", "shards", "election_timeout_ms", "heartbeat_ms"]),
 ];
 
 impl Shrinker<'_> {
@@ -86,9 +87,14 @@ impl Shrinker<'_> {
             let of_size = |nodes: u64| {
                 let mut plan = plan.clone();
                 plan.configuration.cluster.nodes = nodes;
+                let known: Vec<u64> = places::of(&plan.configuration.cluster)
+                    .into_iter()
+                    .flat_map(|(_, ids)| ids)
+                    .map(|node| node.0)
+                    .collect();
                 plan.faults.retain_mut(|fault| match &mut fault.target {
                     Target::Nodes(named) => {
-                        named.retain(|node| *node <= nodes);
+                        named.retain(|node| known.contains(node));
                         !named.is_empty()
                     }
                     _ => true,

@@ -12,7 +12,8 @@ use eraft::replica::Surroundings;
 use eraft::replica::timers::Clock;
 use madsim::task::JoinHandle;
 
-use super::{World, node_address};
+use super::World;
+use crate::places::{self, Place};
 use crate::workload::{self, Work};
 
 /// One attempt at one node takes at most this, and at most a third of the operation's deadline.
@@ -37,13 +38,18 @@ impl World {
         })
     }
 
-    fn client_node(&self, number: u64) -> madsim::runtime::NodeHandle {
+    pub(super) fn client_node(&self, number: u64) -> madsim::runtime::NodeHandle {
         let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 1, number as u8));
-        self.handle.create_node().name(format!("c{number}")).ip(ip).build()
+        self.handle.create_node().name(places::client_name(number)).ip(ip).build()
     }
 
     fn client_options(&self, number: u64, deadline_ms: u64) -> ClientOptions {
-        let nodes = self.node_ids().into_iter().map(|id| (id, node_address(id))).collect();
+        self.options_towards(Place::Alone, number, deadline_ms)
+    }
+
+    /// The options of a client of one group.
+    pub(super) fn options_towards(&self, place: Place, number: u64, deadline_ms: u64) -> ClientOptions {
+        let nodes = self.nodes_of(place).into_iter().map(|id| (id, places::address(id))).collect();
         ClientOptions {
             cluster_id: "simulated".to_owned(),
             number,
@@ -66,9 +72,13 @@ impl World {
     }
 
     fn client(&self, domain: &str, options: ClientOptions) -> Client {
-        let draws = Draws::new(self.seed, &format!("{domain} {}", options.number));
-        let surroundings = Surroundings { link: self.net.link(), clock: Clock::default(), draws };
+        let surroundings = self.client_surroundings(domain, options.number);
         Client::new(options, surroundings, Some(self.history.clone()))
+    }
+
+    pub(super) fn client_surroundings(&self, domain: &str, number: u64) -> Surroundings {
+        let draws = Draws::new(self.seed, &format!("{domain} {number}"));
+        Surroundings { link: self.net.link(), clock: Clock::default(), draws }
     }
 
     /// Inside the client's node: its connections are tasks of that node.

@@ -15,6 +15,7 @@ use super::{World, lock};
 use crate::disk::Failure;
 use crate::net::LinkConfig;
 use crate::outcome::Hit;
+use crate::places;
 use crate::scenario::{Action, FaultKind};
 use crate::schedule::FaultEvent;
 use crate::timing::Spread;
@@ -289,7 +290,7 @@ fn worsen(mut link: LinkConfig, action: &Action) -> LinkConfig {
 /// A party's name in the trace.
 pub(super) fn name(party: Party) -> String {
     match party {
-        Party::Node(id) => id.to_string(),
-        Party::Client(number) => format!("c{number}"),
+        Party::Node(id) => places::name(id),
+        Party::Client(number) => places::client_name(number),
     }
 }

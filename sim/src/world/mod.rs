@@ -1,14 +1,15 @@
 //! The world of a run: nodes, clients, network and disks inside one madsim runtime, and what the scenario does to them.
 //!
-//! Nodes are `n1`… at 10.0.0.1:7000…, clients `c1`… at 10.0.1.1…. The scenario itself runs on madsim's main node.
+//! Where nodes are and what they are called is in [`crate::places`]; clients are `c1`… at 10.0.1.1…. The scenario itself
+//! runs on madsim's main node.
 
 mod clients;
 mod faults;
 mod nodes;
+mod operators;
 mod targets;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ use crate::net::{self, LinkConfig, NetConfig, NoticeConfig, SimNet, madsim_confi
 use crate::observer::Watcher;
 use crate::outcome::{Hit, Outcome, Violation};
 use crate::phases::{self, Ended};
+use crate::places::{self, Place};
 use crate::runner::{self, Internal, Leak, RunOptions};
 use crate::scenario::{Disk, FaultKind, Network};
 use crate::schedule::Plan;
@@ -40,6 +42,7 @@ use crate::workload::Phases;
 use faults::Active;
 use nodes::NodeState;
 pub(crate) use nodes::{End, Exit};
+pub(crate) use operators::{Answer, Operator};
 
 /// Everything that the scenario's tasks share.
 pub struct World {
@@ -64,11 +67,6 @@ pub struct World {
     delivered: Mutex<BTreeMap<FaultKind, u64>>,
     hits: Mutex<Vec<Hit>>,
     exits: mpsc::UnboundedSender<Exit>,
-}
-
-/// The address of node `id`.
-fn node_address(id: NodeId) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, id.0 as u8)), 7000)
 }
 
 /// What outlives the runtime.
@@ -152,7 +150,8 @@ impl World {
             connect_timeout: Spread::millis(300, 800, 2_000),
             ..NoticeConfig::default()
         };
-        let watcher = Watcher::new(recorder, &configuration.checks, options.stage.clone());
+        let watcher =
+            Watcher::new(recorder, &configuration.cluster, &configuration.checks, options.stage.clone());
         if !request.plan.steps.is_empty() {
             watcher.keep_ledger();
         }
@@ -194,9 +193,20 @@ impl World {
         }
     }
 
+    /// The groups, each with its nodes.
+    pub(crate) fn places(&self) -> Vec<(Place, Vec<NodeId>)> {
+        places::of(&self.plan.configuration.cluster)
+    }
+
+    /// The nodes of a group.
+    pub(crate) fn nodes_of(&self, place: Place) -> Vec<NodeId> {
+        let of_place = self.places().into_iter().filter(|(known, _)| *known == place);
+        of_place.flat_map(|(_, nodes)| nodes).collect()
+    }
+
     /// Every node's id.
     pub(crate) fn node_ids(&self) -> Vec<NodeId> {
-        (1..=self.plan.configuration.cluster.nodes).map(NodeId).collect()
+        self.places().into_iter().flat_map(|(_, nodes)| nodes).collect()
     }
 
     /// Every node as a party.
@@ -204,9 +214,11 @@ impl World {
         self.node_ids().into_iter().map(Party::Node).collect()
     }
 
-    /// Every client as a party.
+    /// Every client as a party, and every operator.
     pub(crate) fn client_parties(&self) -> Vec<Party> {
-        (1..=self.plan.configuration.workload.clients).map(Party::Client).collect()
+        let configuration = &self.plan.configuration;
+        let operators = (1..=configuration.operators.operators).map(|number| places::OPERATORS + number);
+        (1..=configuration.workload.clients).chain(operators).map(Party::Client).collect()
     }
 
     /// How all links behave without faults.
