@@ -17,6 +17,7 @@ use eraft::proto::ctrler::change::Change;
 use eraft::proto::ctrler::{Group, GroupIds, Groups, Move};
 use eraft::random::Draws;
 use eraft::replica::link::Link;
+use eraft::buggify::Buggify;
 use eraft::replica::timers::Clock;
 use eraft::replica::{Identity, Service, Surroundings};
 use eraft::storage::memory::MemoryVolume;
@@ -30,7 +31,7 @@ fn free_addresses(count: u64) -> BTreeMap<NodeId, SocketAddr> {
 }
 
 fn surroundings(seed: u64) -> Surroundings {
-    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "ctrler") }
+    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "ctrler"), buggify: Buggify }
 }
 
 /// Three controllers, for as long as the test runs.

@@ -64,7 +64,7 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
         }
     });
     let configuration = world.plan.configuration.clone();
-    let clients = world.start_clients();
+    world.start_clients();
     let faults: Vec<_> = world
         .plan
         .faults
@@ -88,9 +88,7 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
     sleep(rest.saturating_sub(world.time.elapsed() - healed_at)).await;
     world.phases.enter(Phase::Final);
     world.watcher.note("world", "phase", "final");
-    for client in clients {
-        let _ = client.await;
-    }
+    world.clients_are_done().await;
     world.watcher.note("world", "phase", "over");
     leader_after
 }

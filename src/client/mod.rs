@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::buggify::Point;
 use crate::history::{Operation, OperationResult, Outcome as Recorded, Recorder};
 use crate::proto::kv::{self as pb, RefusedReason, done, mutation, mutation_result, reply, request};
 use crate::random::Site;
@@ -28,6 +29,9 @@ pub use ctrler::{ConfigCache, Found, Which};
 
 use connection::{Connection, Lost};
 use session::Session;
+
+/// A client that is forced to be hasty waits this fraction of the time for an answer.
+const HASTE: u32 = 32;
 
 /// Closing a session takes this long at most, in milliseconds.
 pub const CLOSE_MS: u64 = 1_000;
@@ -270,6 +274,9 @@ impl Client {
         let mut maybe_taken = false;
         let mut last = "no node could be asked".to_owned();
         let mut node = NodeId(self.leader.load(Ordering::Relaxed));
+        if self.surroundings.buggify.forces(Point::ForgetfulClient) {
+            node = self.after(node);
+        }
         while clock.now() < deadline {
             let (hint, detail) = match self.attempt(node, &operation, deadline).await {
                 Attempt::Done(done) => {
@@ -325,7 +332,10 @@ impl Client {
             return Attempt::Again { hint: None, detail: "has no address".to_owned() };
         };
         let now = self.surroundings.clock.now();
-        let left = deadline.since(now).min(Duration::from_millis(self.options.attempt_ms));
+        let mut left = deadline.since(now).min(Duration::from_millis(self.options.attempt_ms));
+        if self.surroundings.buggify.forces(Point::HastyClient) {
+            left /= HASTE;
+        }
         let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
         let request = pb::Request { id: 0, deadline_ms, operation: Some(operation.clone()) };
         let reply = match connection.call(request, left).await {

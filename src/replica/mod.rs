@@ -30,6 +30,7 @@ pub use state::APPLIED_KEY;
 pub use transport::{FORMAT_VERSION, Identity, Service, Surroundings};
 pub(crate) use transport::{Outgoing, channel_frames, dial};
 
+use crate::buggify::Point;
 use crate::machine::StateMachine;
 use crate::observe::Observer;
 use crate::proto::admin::Status;
@@ -113,6 +114,9 @@ impl<M: StateMachine> Clone for Handle<M> {
 impl<M: StateMachine> Handle<M> {
     /// Proposes `command`, unless `deadline` (of this node's clock) passes before it is taken.
     pub async fn propose(&self, command: Bytes, deadline: Moment) -> Decision<M::Reply> {
+        if self.service.surroundings.buggify.forces(Point::FullInbox) {
+            return Decision::Refused(Denial::Overloaded);
+        }
         let (reply, decided) = oneshot::channel();
         match self.events.try_send(Event::Propose { command, deadline, reply }) {
             Ok(()) => decided.await.unwrap_or(Decision::Unknown(None)),
@@ -122,6 +126,9 @@ impl<M: StateMachine> Handle<M> {
 
     /// Reads, linearizably, or from whatever is applied here if `stale`.
     pub async fn query(&self, query: M::Query, stale: bool, deadline: Moment) -> Decision<M::Answer> {
+        if self.service.surroundings.buggify.forces(Point::FullInbox) {
+            return Decision::Refused(Denial::Overloaded);
+        }
         let (reply, decided) = oneshot::channel();
         match self.events.try_send(Event::Query { query, stale, deadline, reply }) {
             Ok(()) => decided.await.unwrap_or(Decision::Refused(Denial::Unhealthy)),

@@ -13,6 +13,7 @@ use eraft::proto::admin::admin_client::AdminClient;
 use eraft::proto::admin::{Status, StatusRequest};
 use eraft::random::Draws;
 use eraft::replica::link::Link;
+use eraft::buggify::Buggify;
 use eraft::replica::timers::Clock;
 use eraft::replica::{Identity, Options, Service, Surroundings};
 use eraft::types::NodeId;
@@ -33,7 +34,7 @@ pub fn free_addresses(count: u64) -> BTreeMap<NodeId, SocketAddr> {
 
 /// A real node's or client's; `seed` tells its draws from others'.
 pub fn surroundings(seed: u64) -> Surroundings {
-    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "loopback") }
+    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "loopback"), buggify: Buggify }
 }
 
 /// A group on loopback.

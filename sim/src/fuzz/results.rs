@@ -63,6 +63,9 @@ pub struct Run {
     pub line: Line,
     /// Kinds of faults that existed in it.
     pub kinds: Vec<String>,
+    /// Points of the product's code that were on.
+    #[serde(default)]
+    pub points: Vec<String>,
     /// Oracles that judged it.
     pub checks: Vec<String>,
     /// How often each judged something.

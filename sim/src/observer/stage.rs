@@ -11,7 +11,7 @@ use crate::explain::scene::{STATE_NUMBERS, Scene};
 const ROLE: usize = 2;
 const COMMIT: usize = 7;
 /// Faults that happen and are over: they do not last.
-const MOMENTS: [&str; 2] = ["net.reset", "node.restart"];
+const MOMENTS: [&str; 3] = ["net.reset", "node.restart", "clock.jump"];
 
 /// An event of node `lane`.
 pub(super) fn event(scene: &mut Scene, at: u64, lane: &str, event: &Event<'_>) {

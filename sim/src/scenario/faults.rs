@@ -1,6 +1,6 @@
 //! The faults of a scenario: `[[faults]]` at named moments, and `[random_faults]` at drawn ones.
 
-use super::fault::{Action, FaultKind, Shape, Target, Trigger};
+use super::fault::{Action, FaultKind, Hits, Shape, Target, Trigger};
 use super::reader::{ScenarioError, Section, suggestion};
 use super::setting::Setting;
 use super::{ClusterSettings, PhasesSettings};
@@ -33,6 +33,10 @@ pub struct Profile {
     pub bytes_per_second: Setting<u64>,
     /// For disk.slow: everything takes this many times as long.
     pub factor: Setting<u64>,
+    /// For clock.skew: the clock runs so many times as fast.
+    pub speed: Setting<f64>,
+    /// For clock.jump.
+    pub jump_ms: Setting<u64>,
     /// For net.partition.
     pub shapes: Vec<Shape>,
     /// For net.partition: are clients cut off from the target too? Both if the scenario leaves it open.
@@ -67,7 +71,7 @@ pub struct RandomFaults {
 }
 
 const PARAMETER_KEYS: &[&str] =
-    &["duration_ms", "rate", "delay_ms", "bytes_per_second", "factor", "shape", "clients"];
+    &["duration_ms", "rate", "delay_ms", "bytes_per_second", "factor", "speed", "jump_ms", "shape", "clients"];
 
 impl Profile {
     fn read(
@@ -94,6 +98,8 @@ impl Profile {
                 .setting("bytes_per_second", 1..=1 << 40)?
                 .unwrap_or(Setting::Range(1_000, 100_000)),
             factor: section.setting("factor", 1..=1_000_000)?.unwrap_or(Setting::Range(5, 100)),
+            speed: section.setting("speed", 0.5..=2.0)?.unwrap_or(Setting::Range(0.8, 1.2)),
+            jump_ms: section.setting("jump_ms", 1..=TIME_MS_MAX)?.unwrap_or(Setting::Range(20, 3_000)),
             shapes: read_shapes(section)?,
             clients: section.flag("clients")?.map_or_else(|| vec![false], |clients| vec![clients]),
         })
@@ -101,7 +107,7 @@ impl Profile {
 
     /// The action that the values of one draw make.
     pub fn action(&self, numbers: Numbers) -> Action {
-        let Numbers { rate, delay_ms, bytes_per_second, factor, shape, clients } = numbers;
+        let Numbers { rate, delay_ms, bytes_per_second, factor, speed, jump_ms, shape, clients } = numbers;
         match self.kind {
             FaultKind::NetLoss => Action::NetLoss { rate },
             FaultKind::NetDelay => Action::NetDelay { delay_ms },
@@ -120,6 +126,10 @@ impl Profile {
             FaultKind::DiskStall => Action::DiskStall,
             FaultKind::DiskFull => Action::DiskFull,
             FaultKind::DiskIoError => Action::DiskIoError,
+            FaultKind::ClockSkew => Action::ClockSkew { speed },
+            FaultKind::ClockJump => Action::ClockJump { jump_ms },
+            FaultKind::ClientCrash => Action::ClientCrash,
+            FaultKind::ClientPause => Action::ClientPause,
         }
     }
 }
@@ -132,6 +142,8 @@ pub struct Numbers {
     pub delay_ms: u64,
     pub bytes_per_second: u64,
     pub factor: u64,
+    pub speed: f64,
+    pub jump_ms: u64,
     pub shape: Shape,
     pub clients: bool,
 }
@@ -226,8 +238,10 @@ fn scripted_target(
     if target == Target::There && profile.after == [None] {
         return Err(section.error("target", "`there` means where the trigger happened: `after` is missing"));
     }
-    if target.is_client() && !kind.id().starts_with("net.") {
-        return Err(section.error("target", format!("{kind} hits nodes, not clients")));
+    let (hit, other) = if target.is_client() { (Hits::Clients, "nodes") } else { (Hits::Nodes, "clients") };
+    if kind.hits() != hit && kind.hits() != Hits::Parties {
+        let found = if target.is_client() { "clients" } else { "nodes" };
+        return Err(section.error("target", format!("{kind} hits {other}, not {found}")));
     }
     if let Target::Nodes(nodes) = &target
         && let Some(node) = nodes.iter().find(|node| **node > cluster.nodes.low())
@@ -319,6 +333,8 @@ fn default_targets(kind: FaultKind) -> Vec<Target> {
         FaultKind::NetPartition => vec![Target::Leader, Target::Minority, Target::Random, Target::Client],
         FaultKind::NetSlow | FaultKind::NetReset => vec![Target::Leader, Target::Random, Target::Client],
         FaultKind::DiskFull | FaultKind::DiskIoError => vec![Target::Leader, Target::Follower],
+        FaultKind::ClockSkew => vec![Target::Leader, Target::Follower, Target::Minority, Target::All],
+        FaultKind::ClientCrash | FaultKind::ClientPause => vec![Target::Client],
         _ => vec![Target::Leader, Target::Follower, Target::Random, Target::Minority],
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eraft::replica::link::Party;
+use eraft::replica::timers::drift::TRUE_RATE_PPM;
 use eraft::types::NodeId;
 
 use super::nodes::End;
@@ -71,9 +72,9 @@ impl World {
         let kind = fault.kind();
         let met_before = self.met(kind);
         let mut cuts = Vec::new();
-        match &fault.action {
+        match fault.action {
             Action::NetPartition { shape, clients } => {
-                for (number, cut) in self.cuts(*shape, *clients, &hit, &mut draw).into_iter().enumerate() {
+                for (number, cut) in self.cuts(shape, clients, &hit, &mut draw).into_iter().enumerate() {
                     let name = format!("{} {number}", fault.id);
                     self.net.partition(&name, cut);
                     cuts.push(name);
@@ -105,6 +106,19 @@ impl World {
             Action::NodePause => {
                 nodes(&hit).filter(|id| self.is_up(*id)).for_each(|id| self.net.pause(Party::Node(id)))
             }
+            Action::ClientPause => hit.iter().for_each(|party| self.net.pause(*party)),
+            Action::ClientCrash => {
+                let ended = hit.iter().filter(|party| self.stop_client(**party, &fault.id)).count();
+                self.count(kind, ended > 0);
+            }
+            Action::ClockJump { jump_ms } => {
+                // A node that runs reads its clock all the time.
+                let jumped: Vec<NodeId> = nodes(&hit).filter(|id| self.is_up(*id)).collect();
+                let nodes = lock(&self.nodes);
+                jumped.iter().for_each(|id| nodes[id].clock.jump(Duration::from_millis(jump_ms)));
+                drop(nodes);
+                self.count(kind, !jumped.is_empty());
+            }
             Action::DiskStall => {
                 let stalled = Duration::from_millis(fault.duration_ms.unwrap_or(0));
                 nodes(&hit).for_each(|id| self.disk.stall(id, stalled));
@@ -117,6 +131,7 @@ impl World {
             | Action::NetReorder { .. }
             | Action::NetDuplicate { .. }
             | Action::NetSlow { .. }
+            | Action::ClockSkew { .. }
             | Action::DiskSlow { .. }
             | Action::DiskFull => {}
         }
@@ -140,13 +155,13 @@ impl World {
         self.count(kind, self.met(kind) > active.met_before);
         active.cuts.iter().for_each(|cut| self.net.heal(cut));
         match active.action {
-            Action::NodePause => {
-                for id in nodes(&active.hit).filter(|id| !self.is_hit(*id, FaultKind::NodePause)) {
-                    self.net.resume(Party::Node(id));
+            Action::NodePause | Action::ClientPause => {
+                for party in active.hit.iter().filter(|party| !self.is_hit(**party, kind)) {
+                    self.net.resume(*party);
                 }
             }
             Action::DiskIoError => {
-                for id in nodes(&active.hit).filter(|id| !self.is_hit(*id, FaultKind::DiskIoError)) {
+                for id in nodes(&active.hit).filter(|id| !self.is_hit(Party::Node(*id), kind)) {
                     self.disk.fail_writes(id, None, Failure::Never);
                 }
             }
@@ -155,14 +170,16 @@ impl World {
         self.set_all(kind);
     }
 
-    /// Ends every fault: the safety phase is over.
+    /// Ends every fault, and what is forced: the safety phase is over.
     pub(crate) fn end_all(&self) {
         let ids: Vec<String> = lock(&self.active).keys().cloned().collect();
         ids.iter().for_each(|id| self.end(id));
+        self.points.end();
         self.net.heal_all();
-        for party in self.node_parties() {
+        for party in self.everybody() {
             self.net.resume(party);
         }
+        self.start_all_clients();
         for id in self.node_ids() {
             self.disk.heal(id);
         }
@@ -172,10 +189,8 @@ impl World {
         *lock(&self.delivered).entry(kind).or_default() += u64::from(is_delivered);
     }
 
-    fn is_hit(&self, id: NodeId, kind: FaultKind) -> bool {
-        lock(&self.active)
-            .values()
-            .any(|active| active.action.kind() == kind && active.hit.contains(&Party::Node(id)))
+    fn is_hit(&self, party: Party, kind: FaultKind) -> bool {
+        lock(&self.active).values().any(|active| active.action.kind() == kind && active.hit.contains(&party))
     }
 
     /// How often something met a kind of fault so far.
@@ -190,14 +205,19 @@ impl World {
             FaultKind::NetSlow => net.slowed,
             FaultKind::NetReset => net.resets,
             FaultKind::NodePause => net.pauses,
+            FaultKind::ClientPause => net.client_pauses,
+            FaultKind::ClockSkew => lock(&self.nodes).values().map(|node| node.clock.misread()).sum(),
             FaultKind::DiskTorn => disk.torn,
             FaultKind::DiskSlow => disk.slow,
             FaultKind::DiskStall => disk.stalled,
             FaultKind::DiskFull => disk.full,
             FaultKind::DiskIoError => disk.write_errors,
-            FaultKind::NodeKill | FaultKind::NodeRestart | FaultKind::NodeCrash | FaultKind::NodeCrashAll => {
-                0
-            }
+            FaultKind::NodeKill
+            | FaultKind::NodeRestart
+            | FaultKind::NodeCrash
+            | FaultKind::NodeCrashAll
+            | FaultKind::ClockJump
+            | FaultKind::ClientCrash => 0,
         }
     }
 
@@ -207,6 +227,8 @@ impl World {
             self.set_links();
         } else if matches!(changed, FaultKind::DiskSlow | FaultKind::DiskFull) {
             self.set_disks();
+        } else if changed == FaultKind::ClockSkew {
+            self.set_clocks();
         }
     }
 
@@ -231,6 +253,18 @@ impl World {
             });
             self.disk.slow(id, factor.max().unwrap_or(1));
             self.disk.fill(id, None, of_node().any(|active| active.action == Action::DiskFull));
+        }
+    }
+
+    fn set_clocks(&self) {
+        let active = lock(&self.active);
+        for (id, node) in lock(&self.nodes).iter() {
+            let speeds = active.values().filter(|active| active.hit.contains(&Party::Node(*id)));
+            let speeds = speeds.filter_map(|active| match active.action {
+                Action::ClockSkew { speed } => Some(speed),
+                _ => None,
+            });
+            node.clock.set_rate((speeds.product::<f64>() * TRUE_RATE_PPM as f64) as u64);
         }
     }
 
@@ -264,6 +298,8 @@ fn lasts(kind: FaultKind) -> bool {
             | FaultKind::NodeCrash
             | FaultKind::NodeCrashAll
             | FaultKind::DiskTorn
+            | FaultKind::ClockJump
+            | FaultKind::ClientCrash
     )
 }
 

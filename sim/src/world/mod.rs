@@ -23,6 +23,7 @@ use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
 use crate::artifact::RunRequest;
+use crate::buggify::Points;
 use crate::disk::{DiskConfig, DiskSim};
 use crate::explain::{Stage, label};
 use crate::judge;
@@ -37,6 +38,7 @@ use crate::timing::Spread;
 use crate::trace::{Recorder, Sink};
 use crate::workload::Phases;
 
+use clients::ClientState;
 use faults::Active;
 use nodes::NodeState;
 pub(crate) use nodes::{End, Exit};
@@ -48,6 +50,7 @@ pub struct World {
     pub(crate) mutants: Mutants,
     pub(crate) net: SimNet,
     pub(crate) disk: Arc<DiskSim>,
+    pub(crate) points: Arc<Points>,
     pub(crate) watcher: Arc<Watcher>,
     pub(crate) history: Arc<history::Recorder>,
     pub(crate) phases: Arc<Phases>,
@@ -60,6 +63,7 @@ pub struct World {
     pub(crate) draws: Draws,
     handle: Handle,
     nodes: Mutex<BTreeMap<NodeId, NodeState>>,
+    clients: Mutex<BTreeMap<u64, ClientState>>,
     active: Mutex<BTreeMap<String, Active>>,
     delivered: Mutex<BTreeMap<FaultKind, u64>>,
     hits: Mutex<Vec<Hit>>,
@@ -77,6 +81,7 @@ pub(crate) struct Remains {
     pub(crate) history: Arc<history::Recorder>,
     pub(crate) operations: u64,
     pub(crate) delivered: BTreeMap<FaultKind, u64>,
+    pub(crate) buggify: BTreeMap<String, u64>,
     pub(crate) elapsed: Duration,
     pub(crate) ended: Option<Ended>,
     pub(crate) hits: Vec<Hit>,
@@ -164,6 +169,7 @@ impl World {
             mutants,
             net,
             disk,
+            points: Arc::new(Points::new(request.seed, &configuration.buggify)),
             watcher,
             history: Arc::new(history::Recorder::in_memory()),
             phases: Arc::default(),
@@ -174,6 +180,7 @@ impl World {
             draws: Draws::new(request.seed, "world"),
             handle: Handle::current(),
             nodes: Mutex::default(),
+            clients: Mutex::default(),
             active: Mutex::default(),
             delivered: Mutex::default(),
             hits: Mutex::default(),
@@ -188,6 +195,7 @@ impl World {
             history: self.history.clone(),
             operations: self.begun.load(std::sync::atomic::Ordering::Relaxed),
             delivered: lock(&self.delivered).clone(),
+            buggify: self.points.forced(),
             elapsed: self.time.elapsed(),
             ended,
             hits: lock(&self.hits).clone(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use eraft::buggify::Buggify;
 use eraft::kv::{KvLimits, KvMachine};
 use eraft::node::{NodeOptions, serve};
 use eraft::raft;
@@ -38,6 +39,8 @@ pub(super) struct NodeState {
     met_at_start: DiskCounters,
     /// The way past the network to its replica, for a script.
     reach: Reach,
+    /// Its clock, which outlives its process.
+    pub(super) clock: Clock,
 }
 
 /// How a script reaches a node's replica.
@@ -72,6 +75,7 @@ impl World {
             self.node_ids().into_iter().map(|id| (id, node_address(id))).collect();
         for (id, address) in &addresses {
             let incarnation = Arc::new(AtomicU64::new(0));
+            let clock = Clock::default();
             let start = Start {
                 seed: self.seed,
                 machine: self.machine(),
@@ -79,6 +83,7 @@ impl World {
                 world: Arc::downgrade(self),
                 exits: self.exits.clone(),
                 incarnation: incarnation.clone(),
+                clock: clock.clone(),
             };
             let builder = self.handle.create_node().name(id.to_string()).ip(address.ip());
             let node = builder.init(move || start.clone().run()).build();
@@ -90,6 +95,7 @@ impl World {
                 is_retired: false,
                 met_at_start: DiskCounters::default(),
                 reach: Reach::Not,
+                clock,
             };
             lock(&self.nodes).insert(*id, state);
         }
@@ -220,6 +226,7 @@ impl World {
         for id in owned {
             self.start(id);
         }
+        self.start_clients_of(owner);
     }
 
     /// The node stays as it is for the rest of the run.
@@ -273,6 +280,7 @@ struct Start {
     world: std::sync::Weak<World>,
     exits: mpsc::UnboundedSender<Exit>,
     incarnation: Arc<AtomicU64>,
+    clock: Clock,
 }
 
 impl Start {
@@ -283,7 +291,8 @@ impl Start {
         let volume = Arc::new(DiskSim::current().volume(id));
         let surroundings = Surroundings {
             link: world.net.link(),
-            clock: Clock::default(),
+            clock: self.clock,
+            buggify: Buggify::new(world.points.clone(), Party::Node(id)),
             // Every start draws anew, as a real process would.
             draws: Draws::new(self.seed, &format!("{id} start {incarnation}")),
         };

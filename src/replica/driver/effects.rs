@@ -3,6 +3,7 @@
 use super::super::options::ms;
 use super::super::snapshots;
 use super::{Alarm, Decision, Driver, ReplicaError};
+use crate::buggify::Point;
 use crate::machine::StateMachine;
 use crate::mutants::MutantId;
 use crate::raft::{Effect, Input, Timer, WriteId};
@@ -52,6 +53,9 @@ impl<M: StateMachine> Driver<M> {
             Effect::Arm(timer) => {
                 let delay_ms = match timer {
                     Timer::Heartbeat => self.options.heartbeat_ms,
+                    Timer::Election if self.surroundings.buggify.forces(Point::EarlyElection) => {
+                        self.options.heartbeat_ms
+                    }
                     Timer::Election => {
                         let (low, high) = self.options.election_timeout_ms;
                         self.election_draws.next().between(low, high)
@@ -83,14 +87,15 @@ impl<M: StateMachine> Driver<M> {
     }
 
     pub(super) fn submit_writes(&mut self) {
-        if self.writing.is_none()
-            && let Some(last) = self.persists.last()
-        {
-            let id = last.id;
-            let write = self.log_store.write(&self.persists);
-            self.persists.clear();
-            self.writing = Some((id, write));
+        if self.writing.is_some() || self.persists.is_empty() {
+            return;
         }
+        let is_short = self.persists.len() > 1 && self.surroundings.buggify.forces(Point::ShortWrite);
+        let count = if is_short { 1 } else { self.persists.len() };
+        let id = self.persists[count - 1].id;
+        let write = self.log_store.write(&self.persists[..count]);
+        self.persists.drain(..count);
+        self.writing = Some((id, write));
     }
 
     pub(super) fn persisted(&mut self, id: WriteId) {

@@ -9,6 +9,7 @@ use crate::mutants::Mutants;
 use crate::raft::{Body, Config, Membership};
 use crate::random::Draws;
 use crate::replica::link::Link;
+use crate::buggify::Buggify;
 use crate::replica::timers::Clock;
 use crate::replica::{Replica, Service, Setup};
 use crate::storage::memory::MemoryVolume;
@@ -49,7 +50,7 @@ async fn replica(
     let nodes = (1..=members).map(nobody).collect();
     let identity = Identity { cluster_id: "test".into(), service: Service::Kv, id: NodeId(1), nodes };
     let surroundings =
-        Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(1, "driver-test") };
+        Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(1, "driver-test"), buggify: Buggify };
     let machine = KvMachine::new(KvLimits::default(), Mutants::default()).expect("valid limits");
     let config = Config::new(NodeId(1));
     let setup = Setup { machine, config, identity, options, surroundings, observer: journal, volume };

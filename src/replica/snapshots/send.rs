@@ -15,6 +15,7 @@ use super::super::options::{Options, ms};
 use super::super::timers::Clock;
 use super::super::transport::{Identity, Outgoing, Surroundings, channel_frames, dial};
 use super::{Snapshot, Travelled, bytes_of, checksum};
+use crate::buggify::{Buggify, Point};
 use crate::machine::DRIVER_PREFIX;
 use crate::proto::raft as pb;
 use crate::proto::raft::raft_client::RaftClient;
@@ -50,7 +51,7 @@ pub(in crate::replica) async fn send(
     let to = sending.to;
     let address = *identity.nodes.get(&to).ok_or_else(|| format!("{to} has no address"))?;
     let route = Route { from: Party::Node(identity.id), to: Party::Node(to), channel: Channel::Snapshot };
-    let Surroundings { link, clock, .. } = surroundings;
+    let Surroundings { link, clock, buggify, .. } = surroundings;
     let (frames, receiver) = mpsc::channel::<Bytes>(FRAMES_PER_STREAM_MAX);
     let mut splitter = Splitter::default();
     let hello = splitter.split(&pb::SnapshotFrame { content: Some(Content::Hello(identity.hello(to))) });
@@ -80,8 +81,11 @@ pub(in crate::replica) async fn send(
         Answer::Wanted(wanted) => wanted,
         Answer::Result(result) => return Ok(stream.ended(&result)),
     };
-    for content in contents(&sending, &options, wanted) {
+    for content in contents(&sending, &options, &buggify, wanted) {
         let content = content?;
+        if buggify.forces(Point::AbandonedSnapshot) {
+            return Err("given up without a reason".to_owned());
+        }
         let bytes = if let Content::Chunk(chunk) = &content { bytes_of(&chunk.pairs) } else { 0 };
         if !stream.send(content).await? {
             break; // the receiver has answered already
@@ -147,6 +151,7 @@ impl Stream {
 fn contents<'a>(
     sending: &'a Sending,
     options: &Options,
+    buggify: &'a Buggify,
     wanted: pb::SnapshotWanted,
 ) -> impl Iterator<Item = Result<Content, String>> + use<'a> {
     let limit = PageLimit { pairs_max: CHUNK_PAIRS_MAX, bytes_max: options.snapshot_chunk_bytes_max };
@@ -156,6 +161,8 @@ fn contents<'a>(
     let mut before = wanted.pairs;
     std::iter::from_fn(move || {
         let current = range.take()?;
+        let pairs_max = if buggify.forces(Point::TinyChunk) { 1 } else { limit.pairs_max };
+        let limit = PageLimit { pairs_max, ..limit };
         let page = match sending.snapshot.view.page(&current, limit) {
             Ok(page) => page,
             Err(error) => return Some(Err(error.to_string())),
