@@ -146,6 +146,12 @@ catalogue! {
     DiskReplyBeforeSync = "disk"."reply_before_sync", caught by "raft.ack_durable" at [Simulation],
         "The driver sends the replies of a write while it is still under way.",
         seen in "robustmq/robustmq#2039, deventlab/d-engine#447";
+    DiskChecksumIgnored = "disk"."checksum_ignored", caught by "raft.state_machine_safety" at [Simulation],
+        "Nobody compares checksums: a bit that has turned on the disk is read as it is.",
+        seen in "eRaft: LevelDB with its defaults opens a log with a flipped bit, and entries are gone from the middle";
+    DiskDamagedLogWiped = "disk"."damaged_log_wiped", caught by "raft.monotonic" at [Simulation],
+        "A replica whose log is damaged starts with an empty one under its old id, and votes again.",
+        seen in "lni/dragonboat#256, cockroachdb/cockroach#756";
     DiskStateAndIndexInTwoBatches = "disk"."state_and_index_in_two_batches", caught by "raft.state_machine_safety" at
         [Simulation],
         "The applied index is written in a batch of its own, before the keys; a crash between them loses applied entries.",

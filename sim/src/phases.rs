@@ -16,7 +16,7 @@ use crate::scenario::Heal;
 use crate::script;
 use crate::timing::Spread;
 use crate::workload::Phase;
-use crate::world::{End, Exit, World};
+use crate::world::{End, Exit, World, lock};
 
 /// How often the leader is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -99,8 +99,11 @@ fn heal(world: &World) -> Vec<NodeId> {
     let mut draw = world.draws.draw("heal", 0, 0);
     draw.shuffle(&mut nodes);
     let majority = nodes.len() / 2 + 1;
+    // What has rotted is a minority: it counts among those that stay broken.
+    let rotten = lock(&world.rotten).clone();
+    nodes.sort_by_key(|id| (world.has_bad_log(*id), rotten.contains(id)));
     let healthy = match world.plan.configuration.heal {
-        Heal::All => nodes.len(),
+        Heal::All => nodes.iter().filter(|id| !world.has_bad_log(**id)).count(),
         Heal::Majority => majority,
     };
     let broken = nodes.split_off(healthy);

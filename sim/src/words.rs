@@ -1,7 +1,7 @@
 //! A plan in words: what a person reads first of a failing run.
 
 use crate::outcome::{Hit, Violation};
-use crate::scenario::{Action, Shape, Target, Trigger};
+use crate::scenario::{Action, RotStore, Shape, Target, Trigger};
 use crate::schedule::{FaultEvent, Operation, Plan};
 
 /// Operations of one client that are listed; of more, their number is said.
@@ -132,6 +132,8 @@ fn what(action: &Action, whom: &str) -> String {
         Action::ClockJump { jump_ms } => format!("the clock of {whom} jumps {} forward", seconds(*jump_ms)),
         Action::ClientCrash => format!("the process of {whom} dies"),
         Action::ClientPause => format!("{whom} stands still"),
+        Action::DiskBitrot { store: RotStore::Log } => format!("a bit in the log of {whom} turns"),
+        Action::DiskBitrot { store: RotStore::State } => format!("a bit in the state of {whom} turns"),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod frames;
 pub mod link;
 mod log_store;
 mod options;
+mod pointer;
 mod service;
 mod snapshots;
 mod state;
@@ -41,8 +42,6 @@ use timers::Moment;
 
 /// The store of the log.
 const LOG_STORE: &str = "log";
-/// The small file that names the store of the state.
-const STATE_POINTER: &str = "state";
 
 /// Everything that a replica is opened with.
 pub struct Setup<M: StateMachine> {

@@ -16,6 +16,7 @@ use eraft::replica::link::Link;
 use eraft::buggify::Buggify;
 use eraft::replica::timers::Clock;
 use eraft::replica::{Identity, Options, Service, Surroundings};
+use eraft::storage::Volume;
 use eraft::types::NodeId;
 use tokio::runtime::Runtime;
 
@@ -53,6 +54,10 @@ impl Group {
     }
 
     pub fn start(&mut self, id: u64, volume: &Watched) {
+        self.start_on(id, Arc::new(volume.clone()));
+    }
+
+    pub fn start_on(&mut self, id: u64, volume: Arc<dyn Volume>) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let identity = Identity {
@@ -63,7 +68,6 @@ impl Group {
         };
         let mut options = NodeOptions::new(identity);
         options.replica = self.options.clone();
-        let volume = Arc::new(volume.clone());
         // In the runtime: a clock starts a timer of it.
         runtime.spawn(async move {
             let ended = serve(

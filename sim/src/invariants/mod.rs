@@ -187,6 +187,11 @@ impl Suite {
         suite
     }
 
+    /// The state of `node` has been damaged from outside: it may be wiped, and begin anew.
+    pub fn state_is_bad(&mut self, node: NodeId) {
+        self.facts.state_is_bad(node);
+    }
+
     /// Judges an event of a whole node.
     pub fn observe(&mut self, node: NodeId, at: u64, event: &Event<'_>) -> Result<(), Violation> {
         Kind::of(event).map_or(Ok(()), |kind| self.step(node, at, kind))

@@ -155,6 +155,11 @@ impl Watcher {
         receiver
     }
 
+    /// A node's state was damaged from outside.
+    pub fn state_is_bad(&self, node: NodeId) {
+        self.lock().suite.state_is_bad(node);
+    }
+
     /// The node's process is gone.
     pub fn down(&self, node: NodeId) {
         self.lock().faces.insert(node, Face::default());

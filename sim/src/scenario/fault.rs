@@ -32,11 +32,12 @@ pub enum FaultKind {
     ClockJump,
     ClientCrash,
     ClientPause,
+    DiskBitrot,
 }
 
 impl FaultKind {
     /// Every kind, in the order of reports.
-    pub const ALL: [FaultKind; 21] = [
+    pub const ALL: [FaultKind; 22] = [
         FaultKind::NetLoss,
         FaultKind::NetDelay,
         FaultKind::NetReorder,
@@ -58,6 +59,7 @@ impl FaultKind {
         FaultKind::ClockJump,
         FaultKind::ClientCrash,
         FaultKind::ClientPause,
+        FaultKind::DiskBitrot,
     ];
 
     /// Its stable id.
@@ -84,6 +86,7 @@ impl FaultKind {
             FaultKind::ClockJump => "clock.jump",
             FaultKind::ClientCrash => "client.crash",
             FaultKind::ClientPause => "client.pause",
+            FaultKind::DiskBitrot => "disk.bitrot",
         }
     }
 
@@ -111,6 +114,7 @@ impl FaultKind {
             FaultKind::ClockJump => "the node's clock jumps forward",
             FaultKind::ClientCrash => "the client's process dies; what it had asked for stays unknown",
             FaultKind::ClientPause => "the client stands still and goes on",
+            FaultKind::DiskBitrot => "a bit of the log or of the state turns, on a minority of the disks at most",
         }
     }
 
@@ -131,6 +135,7 @@ impl FaultKind {
             FaultKind::NetReset | FaultKind::NodeRestart => &[],
             FaultKind::ClockSkew => &["duration_ms", "speed"],
             FaultKind::ClockJump => &["jump_ms"],
+            FaultKind::DiskBitrot => &["store"],
             FaultKind::NodeKill
             | FaultKind::NodeCrash
             | FaultKind::NodeCrashAll
@@ -210,6 +215,21 @@ impl Shape {
     ];
 }
 
+/// What rots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotStore {
+    /// The store of the log: its replica is gone for good.
+    Log,
+    /// The store of the state: it is wiped, and a snapshot takes its place.
+    State,
+}
+
+impl RotStore {
+    /// The words for them in a scenario.
+    pub const WORDS: [(&'static str, RotStore); 2] = [("log", RotStore::Log), ("state", RotStore::State)];
+}
+
 /// Something that happens on a node, after which a fault may be timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -284,6 +304,8 @@ pub enum Action {
     ClientCrash,
     #[serde(rename = "client.pause")]
     ClientPause,
+    #[serde(rename = "disk.bitrot")]
+    DiskBitrot { store: RotStore },
 }
 
 impl Action {
@@ -311,6 +333,7 @@ impl Action {
             Action::ClockJump { .. } => FaultKind::ClockJump,
             Action::ClientCrash => FaultKind::ClientCrash,
             Action::ClientPause => FaultKind::ClientPause,
+            Action::DiskBitrot { .. } => FaultKind::DiskBitrot,
         }
     }
 }

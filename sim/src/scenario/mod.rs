@@ -22,7 +22,7 @@ mod step;
 mod steps;
 
 pub use buggify::Buggify;
-pub use fault::{Action, FaultKind, Shape, Target, Trigger};
+pub use fault::{Action, FaultKind, RotStore, Shape, Target, Trigger};
 pub use faults::{Numbers, Profile, RandomFault, RandomFaults, ScriptedFault};
 pub use reader::ScenarioError;
 pub(crate) use reader::suggestion;

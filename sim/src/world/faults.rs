@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eraft::random::Draw;
 use eraft::replica::link::Party;
 use eraft::replica::timers::drift::TRUE_RATE_PPM;
 use eraft::types::NodeId;
@@ -16,7 +17,7 @@ use super::{World, lock};
 use crate::disk::Failure;
 use crate::net::LinkConfig;
 use crate::outcome::Hit;
-use crate::scenario::{Action, FaultKind};
+use crate::scenario::{Action, FaultKind, RotStore};
 use crate::schedule::FaultEvent;
 use crate::timing::Spread;
 
@@ -119,6 +120,7 @@ impl World {
                 drop(nodes);
                 self.count(kind, !jumped.is_empty());
             }
+            Action::DiskBitrot { store } => self.rot(store, &hit, &mut draw),
             Action::DiskStall => {
                 let stalled = Duration::from_millis(fault.duration_ms.unwrap_or(0));
                 nodes(&hit).for_each(|id| self.disk.stall(id, stalled));
@@ -140,6 +142,35 @@ impl World {
             lock(&self.active).insert(fault.id.clone(), active);
             self.set_all(kind);
         }
+    }
+
+    /// Turns a bit on the disks of `hit`, but never on more than a minority of all disks in a run: what has rotted
+    /// counts as lost until it is found.
+    fn rot(&self, store: RotStore, hit: &[Party], draw: &mut Draw) {
+        let minority = (self.node_ids().len() - 1) / 2;
+        for id in nodes(hit) {
+            let mut rotten = lock(&self.rotten);
+            if !rotten.contains(&id) && rotten.len() >= minority {
+                continue;
+            }
+            let name = match store {
+                RotStore::Log => "log".to_owned(),
+                RotStore::State => self.state_store(id),
+            };
+            if self.disk.rot(id, &name, draw) {
+                rotten.insert(id);
+                if store == RotStore::State {
+                    self.watcher.state_is_bad(id);
+                }
+            }
+        }
+    }
+
+    /// The store of a node's state, as its pointer file names it.
+    fn state_store(&self, id: NodeId) -> String {
+        let pointer = self.disk.file(id, "state").unwrap_or_else(|| b"state.0".to_vec());
+        let text = String::from_utf8_lossy(&pointer).into_owned();
+        text.split(' ').next().unwrap_or_default().to_owned()
     }
 
     fn end_nodes(&self, fault: &FaultEvent, hit: &[Party], end: End) {
@@ -212,6 +243,7 @@ impl World {
             FaultKind::DiskStall => disk.stalled,
             FaultKind::DiskFull => disk.full,
             FaultKind::DiskIoError => disk.write_errors,
+            FaultKind::DiskBitrot => disk.rotten,
             FaultKind::NodeKill
             | FaultKind::NodeRestart
             | FaultKind::NodeCrash

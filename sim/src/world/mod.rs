@@ -7,7 +7,7 @@ mod faults;
 mod nodes;
 mod targets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -65,6 +65,8 @@ pub struct World {
     nodes: Mutex<BTreeMap<NodeId, NodeState>>,
     clients: Mutex<BTreeMap<u64, ClientState>>,
     active: Mutex<BTreeMap<String, Active>>,
+    /// Nodes on whose disks something has rotted.
+    pub(crate) rotten: Mutex<BTreeSet<NodeId>>,
     delivered: Mutex<BTreeMap<FaultKind, u64>>,
     hits: Mutex<Vec<Hit>>,
     exits: mpsc::UnboundedSender<Exit>,
@@ -151,7 +153,8 @@ impl World {
     ) -> Arc<Self> {
         let configuration = &request.plan.configuration;
         let disk = DiskSim::current();
-        disk.configure(request.seed, disk_config(&configuration.disk));
+        let ignores_checksums = mutants.is(MutantId::DiskChecksumIgnored);
+        disk.configure(request.seed, DiskConfig { ignores_checksums, ..disk_config(&configuration.disk) });
         let notice = NoticeConfig {
             silence: Spread::millis(500, 2_000, 8_000),
             connect_timeout: Spread::millis(300, 800, 2_000),
@@ -182,6 +185,7 @@ impl World {
             nodes: Mutex::default(),
             clients: Mutex::default(),
             active: Mutex::default(),
+            rotten: Mutex::default(),
             delivered: Mutex::default(),
             hits: Mutex::default(),
             exits,
@@ -247,7 +251,7 @@ fn explained(stage: Stage) -> net::Sink {
     })
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

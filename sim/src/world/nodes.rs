@@ -261,12 +261,22 @@ impl World {
         };
         self.watcher.note(&exit.node.to_string(), "node.exit", &exit.why);
         let now = self.disk.counters(exit.node);
-        let failures = |counters: &DiskCounters| counters.write_errors + counters.read_errors + counters.full;
+        let failures = |counters: &DiskCounters| {
+            counters.write_errors + counters.read_errors + counters.full + counters.rotten
+        };
         if failures(&now) == failures(&met) && self.watcher.checks("sim.exit") {
             let message = format!("{} stopped although its disk had not failed: {}", exit.node, exit.why);
             self.watcher.violate(Violation::new("sim.exit", message));
         }
         self.stop(exit.node, End::Process, None);
+        if self.has_bad_log(exit.node) {
+            self.retire(exit.node);
+        }
+    }
+
+    /// A replica whose log is bad is gone for good.
+    pub(crate) fn has_bad_log(&self, id: NodeId) -> bool {
+        self.disk.is_rotten(id, "log")
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the core asks for: writes, sends, timers, answers.
 
 use super::super::options::ms;
-use super::super::snapshots;
+use super::super::pointer;
 use super::{Alarm, Decision, Driver, ReplicaError};
 use crate::buggify::Point;
 use crate::machine::StateMachine;
@@ -68,7 +68,7 @@ impl<M: StateMachine> Driver<M> {
             Effect::SendSnapshot { to, term } => self.send_snapshot(to, term)?,
             Effect::AcceptSnapshot { .. } => {
                 if let Some(decision) = self.offer.take() {
-                    let name = snapshots::state_store_name(self.state_number + 1);
+                    let name = pointer::store_name(self.state_number + 1);
                     self.receiving = decision.send(Ok(name)).is_ok();
                     if self.receiving {
                         self.wheel.disarm(&Alarm::DropLeftover);

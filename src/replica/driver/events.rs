@@ -75,6 +75,9 @@ impl<M: StateMachine> Driver<M> {
                 let mut proposals = self.admit(command, deadline, reply).into_iter().collect();
                 self.propose(&mut proposals);
             }
+            Event::Query { stale: true, reply, .. } if self.raft.lacks_state() => {
+                let _ = reply.send(Decision::Refused(Denial::Unhealthy));
+            }
             Event::Query { query, stale: true, reply, .. } => self.serve(&query, reply),
             Event::Query { query, deadline, reply, .. } => {
                 if self.surroundings.clock.now() >= deadline {
@@ -118,10 +121,7 @@ impl<M: StateMachine> Driver<M> {
                 let outcome = if refused { Err("not newer than what is here".to_owned()) } else { Ok(()) };
                 let _ = installed.send(outcome);
             }
-            Event::SnapshotSent { to, installed } => {
-                self.snapshot_sent(to, installed.is_some());
-                self.step(Input::SnapshotSent { to, installed });
-            }
+            Event::SnapshotSent { to, index, result } => self.snapshot_sent(to, index, result),
         }
     }
 

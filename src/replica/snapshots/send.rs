@@ -22,7 +22,7 @@ use crate::proto::raft::raft_client::RaftClient;
 use crate::proto::raft::snapshot_answer::Content as Answer;
 use crate::proto::raft::snapshot_frame::Content;
 use crate::types::{NodeId, Term};
-use crate::view::{KeyRange, PageLimit};
+use crate::view::{KeyRange, PageLimit, ViewError};
 
 /// Frames that wait for the stream to take them.
 const FRAMES_PER_STREAM_MAX: usize = 2;
@@ -41,13 +41,30 @@ pub(in crate::replica) struct Sending {
     pub travelled: Arc<Travelled>,
 }
 
+/// Why a snapshot was not delivered.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(in crate::replica) enum SendError {
+    /// The receiver or the way to it failed.
+    #[error("{0}")]
+    Stream(String),
+    /// Our own state cannot be read.
+    #[error("reading the state: {0}")]
+    Unreadable(ViewError),
+}
+
+impl From<String> for SendError {
+    fn from(reason: String) -> Self {
+        Self::Stream(reason)
+    }
+}
+
 /// Streams `sending` to its receiver. `Ok(true)`: installed there; `Ok(false)`: it did not want it.
 pub(in crate::replica) async fn send(
     sending: Sending,
     identity: Identity,
     options: Options,
     surroundings: Surroundings,
-) -> Result<bool, String> {
+) -> Result<bool, SendError> {
     let to = sending.to;
     let address = *identity.nodes.get(&to).ok_or_else(|| format!("{to} has no address"))?;
     let route = Route { from: Party::Node(identity.id), to: Party::Node(to), channel: Channel::Snapshot };
@@ -66,7 +83,7 @@ pub(in crate::replica) async fn send(
         RaftClient::new(channel).snapshot(body).await.map_err(|status| status.message().to_owned())
     };
     let timeout = ms(options.connect_timeout_ms);
-    let opened = clock.timeout(timeout, opening).await.ok_or("no answer to the attempt to connect")??;
+    let opened = clock.timeout(timeout, opening).await.ok_or_else(|| "no answer to the attempt to connect".to_owned())??;
     let answers = opened.into_inner().map(|frame| match frame {
         Ok(frame) => Ok(frame.payload),
         Err(status) => Err(status.message().to_owned()),
@@ -84,7 +101,7 @@ pub(in crate::replica) async fn send(
     for content in contents(&sending, &options, &buggify, wanted) {
         let content = content?;
         if buggify.forces(Point::AbandonedSnapshot) {
-            return Err("given up without a reason".to_owned());
+            return Err(SendError::Stream("given up without a reason".to_owned()));
         }
         let bytes = if let Content::Chunk(chunk) = &content { bytes_of(&chunk.pairs) } else { 0 };
         if !stream.send(content).await? {
@@ -95,7 +112,7 @@ pub(in crate::replica) async fn send(
     stream.frames = None;
     match stream.answer(silence * INSTALL_SILENCES).await? {
         Answer::Result(result) => Ok(stream.ended(&result)),
-        Answer::Wanted(_) => Err(format!("{to} asked twice where to go on")),
+        Answer::Wanted(_) => Err(format!("{to} asked twice where to go on").into()),
     }
 }
 
@@ -153,7 +170,7 @@ fn contents<'a>(
     options: &Options,
     buggify: &'a Buggify,
     wanted: pb::SnapshotWanted,
-) -> impl Iterator<Item = Result<Content, String>> + use<'a> {
+) -> impl Iterator<Item = Result<Content, SendError>> + use<'a> {
     let limit = PageLimit { pairs_max: CHUNK_PAIRS_MAX, bytes_max: options.snapshot_chunk_bytes_max };
     // The driver's own records come first.
     let machine = KeyRange { start: vec![DRIVER_PREFIX + 1], end: None };
@@ -165,7 +182,7 @@ fn contents<'a>(
         let limit = PageLimit { pairs_max, ..limit };
         let page = match sending.snapshot.view.page(&current, limit) {
             Ok(page) => page,
-            Err(error) => return Some(Err(error.to_string())),
+            Err(error) => return Some(Err(SendError::Unreadable(error))),
         };
         let Some((last, _)) = page.last() else {
             return Some(Ok(Content::End(pb::SnapshotEnd { pairs: before })));
