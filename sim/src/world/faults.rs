@@ -59,6 +59,9 @@ impl World {
             madsim::time::sleep(Duration::from_millis(duration_ms)).await;
             self.end(&fault.id);
             self.start_owned(&fault.id);
+            if !lasts(fault.kind()) {
+                self.watcher.note("world", "fault.end", &fault.id);
+            }
         }
     }
 
