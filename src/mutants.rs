@@ -166,6 +166,10 @@ catalogue! {
         [Core, Simulation],
         "A new leader serves reads at its commit index before it has committed an entry of its own term.",
         seen in "etcd-io/etcd#7331, RedisLabs/redisraft#22";
+    KvReadByLease = "kv"."read_by_lease", caught by "raft.read_index" at [Core, Simulation],
+        "A leader that heard a quorum since its last check answers reads without asking it: a lease on clocks that may \
+         run apart.",
+        seen in "tikv/tikv#964, sofastack/sofa-jraft#34";
     CtrlerHashOrder = "ctrler"."rebalance_by_hash_order", caught by "ctrler.deterministic" at [Unit, Simulation],
         "Which group gets which shard depends on the order of a hash map, which differs from process to process.",
         seen in "the classic mistake of the MIT 6.824 shard controller; eRaft B32 ranges over a Go map";

@@ -57,7 +57,8 @@ function makePainter(data, canvas) {
     const shown = things.filter((thing) => inView(thing) && filter.shows(thing));
     const labels = new Map();
     for (const thing of shown) if (thing.form === 'fault' || thing.form === 'down') drawFault(thing, view, x, labels);
-    for (const place of painter.lanes) if (place.isNode) drawBand(place, view, x, width);
+    const downs = things.filter((thing) => thing.form === 'down');
+    for (const place of painter.lanes) if (place.isNode) drawBand(place, view, x, width, downs);
     for (const thing of shown) if (thing.form === 'write') drawWrite(thing, view, x);
     for (const thing of shown) if (thing.form === 'operation') drawOperation(thing, view, x);
     for (const thing of shown) if (thing.form === 'message') drawMessage(thing, view, x);
@@ -124,7 +125,7 @@ function makePainter(data, canvas) {
     }
   }
 
-  function drawBand(place, view, x, width) {
+  function drawBand(place, view, x, width, downs) {
     const samples = scene.states[place.lane] ?? [];
     const top = lineOf(place, view) - BAND / 2;
     samples.forEach(([at, state], number) => {
@@ -142,6 +143,16 @@ function makePainter(data, canvas) {
         context.fillText(String(state[0]), left + 7, top + BAND / 2 + 0.5);
       }
     });
+    // A node that is down has no role.
+    for (const down of downs) {
+      if (!down.lanes.includes(place.lane) || down.end < view.left || down.begin > view.right) continue;
+      const left = Math.max(GUTTER, x(down.begin));
+      const right = Math.min(width, x(down.end));
+      context.fillStyle = colours.panel;
+      context.fillRect(left, top, Math.max(1, right - left), BAND);
+      context.strokeStyle = colours.down;
+      context.strokeRect(left, top + 0.5, Math.max(1, right - left), BAND - 1);
+    }
   }
 
   function box(thing, place, view, x, top, height) {
