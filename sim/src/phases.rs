@@ -39,7 +39,7 @@ pub(crate) async fn drive(
     until_ms: Option<u64>,
 ) -> Ended {
     world.start_nodes();
-    madsim::task::spawn(world.clone().supervise(exited));
+    world.spawn(world.clone().supervise(exited));
     let watcher = world.watcher.clone();
     let until = async {
         match until_ms {
@@ -57,7 +57,7 @@ pub(crate) async fn drive(
 
 async fn phases(world: Arc<World>) -> Option<Duration> {
     let pruning = world.clone();
-    madsim::task::spawn(async move {
+    world.spawn(async move {
         loop {
             sleep(PRUNE_EVERY).await;
             pruning.prune_tasks();
@@ -69,7 +69,7 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
         .plan
         .faults
         .iter()
-        .map(|fault| madsim::task::spawn(world.clone().fault(fault.clone())))
+        .map(|fault| world.spawn(world.clone().fault(fault.clone())))
         .collect();
     if world.plan.steps.is_empty() {
         sleep(Duration::from_millis(configuration.phases.safety_ms)).await;

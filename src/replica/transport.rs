@@ -236,9 +236,11 @@ impl Outbound {
                     tracing::debug!(to = %self.hello.to, error, "peer stream ended");
                 }
             }
-            // A stream that held for a while was a good one.
+            // A stream that held for a while was a good one, also if it ended because the peer did not answer in time:
+            // what is queued during a pause is lost, and if both sides' answers are, both find the other silent for ever.
             let held = self.surroundings.clock.now().since(started);
-            backoff_ms = if held > ms(backoff_max) { backoff_min } else { backoff_max.min(backoff_ms * 2) };
+            let is_good = held > ms(backoff_max.min(self.options.peer_silence_ms));
+            backoff_ms = if is_good { backoff_min } else { backoff_max.min(backoff_ms * 2) };
             let pause_ms = self.jitter.next().between(backoff_ms / 2, backoff_ms);
             self.surroundings.clock.sleep(ms(pause_ms)).await;
             while self.queue.try_recv().is_ok() {} // stale by now

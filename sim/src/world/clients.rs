@@ -57,6 +57,7 @@ impl World {
             let world = Arc::downgrade(self);
             let start = Start { number, world, starts: Arc::default(), progress: progress.clone() };
             let node = self.client_node(number).init(move || start.clone().run()).build();
+            lock(&self.machines).push(node.id());
             let state = ClientState { madsim_id: node.id(), is_up: true, owner: None, progress };
             lock(&self.clients).insert(number, state);
         }
@@ -134,6 +135,7 @@ impl World {
         deadline_ms: u64,
     ) -> (madsim::runtime::NodeHandle, Arc<Client>) {
         let node = self.client_node(number).build();
+        lock(&self.machines).push(node.id());
         let (world, options) = (self.clone(), self.client_options(number, deadline_ms));
         let making = node.spawn(async move { Arc::new(world.client("script client", options)) });
         (node, making.await.expect("nothing ends the machine of a client"))

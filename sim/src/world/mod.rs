@@ -18,7 +18,7 @@ use eraft::mutants::{MutantId, Mutants};
 use eraft::random::Draws;
 use eraft::replica::link::{Channel, Party, Route};
 use eraft::types::NodeId;
-use madsim::runtime::{Handle, Runtime};
+use madsim::runtime::{Handle, NodeHandle, Runtime};
 use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
@@ -43,6 +43,9 @@ use faults::Active;
 use nodes::NodeState;
 pub(crate) use nodes::{End, Exit};
 
+/// How often ended tasks are looked after.
+const END_ROUNDS: usize = 3;
+
 /// Everything that the scenario's tasks share.
 pub struct World {
     pub(crate) seed: u64,
@@ -62,6 +65,10 @@ pub struct World {
     /// What the scenario draws on the way: roles, halves.
     pub(crate) draws: Draws,
     handle: Handle,
+    /// The machine of the scenario's own tasks.
+    crew: NodeHandle,
+    /// Every machine, to end it.
+    machines: Mutex<Vec<madsim::task::NodeId>>,
     nodes: Mutex<BTreeMap<NodeId, NodeState>>,
     clients: Mutex<BTreeMap<u64, ClientState>>,
     active: Mutex<BTreeMap<String, Active>>,
@@ -132,6 +139,7 @@ pub fn run(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Intern
         }
     };
     let remains = world.remains(ended);
+    let _ = runner::catch(|| runtime.block_on(world.end()));
     drop(world);
     // Destructors of what the nodes hold run here; they may complain, but the run is over.
     let _ = runner::catch(move || drop(runtime));
@@ -182,6 +190,8 @@ impl World {
             leak: options.leak.clone(),
             draws: Draws::new(request.seed, "world"),
             handle: Handle::current(),
+            crew: Handle::current().create_node().name("world").build(),
+            machines: Mutex::default(),
             nodes: Mutex::default(),
             clients: Mutex::default(),
             active: Mutex::default(),
@@ -203,6 +213,28 @@ impl World {
             elapsed: self.time.elapsed(),
             ended,
             hits: lock(&self.hits).clone(),
+        }
+    }
+
+    /// A task of the scenario.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> madsim::task::JoinHandle<T> {
+        self.crew.spawn(task)
+    }
+
+    /// Ends every task. One that waits for what it holds itself, as a server does for its clients, would outlive the
+    /// runtime for ever, and with it everything that it holds. What happens here is no part of the run.
+    async fn end(&self) {
+        self.watcher.close();
+        let machines = std::mem::take(&mut *lock(&self.machines));
+        for id in machines.into_iter().chain([self.crew.id()]) {
+            self.handle.kill(id);
+        }
+        // They are dropped when they would run next, and wake others by that.
+        for _ in 0..END_ROUNDS {
+            madsim::time::sleep(Duration::from_millis(1)).await;
         }
     }
 

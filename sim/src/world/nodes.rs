@@ -87,6 +87,7 @@ impl World {
             };
             let builder = self.handle.create_node().name(id.to_string()).ip(address.ip());
             let node = builder.init(move || start.clone().run()).build();
+            lock(&self.machines).push(node.id());
             let state = NodeState {
                 madsim_id: node.id(),
                 incarnation,
@@ -241,7 +242,7 @@ impl World {
         while let Some(exit) = exited.recv().await {
             self.exited(&exit);
             let (world, node) = (self.clone(), exit.node);
-            madsim::task::spawn(async move {
+            self.spawn(async move {
                 madsim::time::sleep(RESTART_AFTER).await;
                 if lock(&world.nodes).get(&node).is_some_and(|node| node.owner.is_none()) {
                     world.start(node);
