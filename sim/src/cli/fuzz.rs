@@ -212,7 +212,7 @@ pub(super) fn execute(
             let told = || writer.line(run).map_err(Failure::from).and_then(|()| report(out, output, line));
             trouble = bar.suspend(told).err();
         }
-        runs.push(run.clone());
+        runs.push(run.line_alone());
     })?;
     bar.finish_and_clear();
     if let Some(failure) = trouble {

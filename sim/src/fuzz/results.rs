@@ -76,6 +76,22 @@ pub struct Run {
     pub coverage: Coverage,
 }
 
+impl Run {
+    /// What a report needs of it: a campaign may have a hundred thousand.
+    pub fn line_alone(&self) -> Self {
+        let line = &self.line;
+        Self {
+            line: Line { faults: BTreeMap::new(), buggify: BTreeMap::new(), ..line.clone() },
+            kinds: Vec::new(),
+            points: Vec::new(),
+            checks: Vec::new(),
+            judged: BTreeMap::new(),
+            same_twice: self.same_twice,
+            coverage: Coverage::default(),
+        }
+    }
+}
+
 /// Why results cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
