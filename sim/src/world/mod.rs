@@ -139,7 +139,7 @@ pub fn run(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Intern
         }
     };
     let remains = world.remains(ended);
-    let _ = runner::catch(|| runtime.block_on(world.end()));
+    let _ = runner::catch(|| runtime.block_on(world.close()));
     drop(world);
     // Destructors of what the nodes hold run here; they may complain, but the run is over.
     let _ = runner::catch(move || drop(runtime));
@@ -226,7 +226,7 @@ impl World {
 
     /// Ends every task. One that waits for what it holds itself, as a server does for its clients, would outlive the
     /// runtime for ever, and with it everything that it holds. What happens here is no part of the run.
-    async fn end(&self) {
+    async fn close(&self) {
         self.watcher.close();
         let machines = std::mem::take(&mut *lock(&self.machines));
         for id in machines.into_iter().chain([self.crew.id()]) {
