@@ -24,7 +24,8 @@ fn tell(name: &str, value: Option<String>) {
 
 /// The first line that a command prints; `None` if it fails or prints nothing.
 fn said(command: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(command).args(arguments).output().ok().filter(|output| output.status.success())?;
+    let output =
+        Command::new(command).args(arguments).output().ok().filter(|output| output.status.success())?;
     let line = String::from_utf8(output.stdout).ok()?.lines().next()?.trim().to_owned();
     (!line.is_empty()).then_some(line)
 }

@@ -3,8 +3,8 @@
 //! The pure modules ([`raft`], [`kv`]'s machine and sessions) know neither clock, nor randomness, nor disk. The
 //! shell round them ([`replica`]) runs on tokio with LevelDB, or inside madsim with a seeded network, clock and disk.
 
-pub mod buggify;
 pub mod addresses;
+pub mod buggify;
 #[cfg(not(madsim))]
 pub mod cli;
 pub mod client;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use eraft::buggify::Buggify;
 use eraft::client::{Client, ClientOptions, ConfigCache, Found, Outcome, Which};
 use eraft::ctrler::{Config, CtrlerMachine};
 use eraft::node::{NodeOptions, serve};
@@ -17,7 +18,6 @@ use eraft::proto::ctrler::change::Change;
 use eraft::proto::ctrler::{Group, GroupIds, Groups, Move};
 use eraft::random::Draws;
 use eraft::replica::link::Link;
-use eraft::buggify::Buggify;
 use eraft::replica::timers::Clock;
 use eraft::replica::{Identity, Service, Surroundings};
 use eraft::storage::memory::MemoryVolume;

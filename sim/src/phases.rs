@@ -65,12 +65,8 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
     });
     let configuration = world.plan.configuration.clone();
     world.start_clients();
-    let faults: Vec<_> = world
-        .plan
-        .faults
-        .iter()
-        .map(|fault| world.spawn(world.clone().fault(fault.clone())))
-        .collect();
+    let faults: Vec<_> =
+        world.plan.faults.iter().map(|fault| world.spawn(world.clone().fault(fault.clone()))).collect();
     if world.plan.steps.is_empty() {
         sleep(Duration::from_millis(configuration.phases.safety_ms)).await;
     } else {

@@ -113,7 +113,8 @@ impl State {
 
     /// Reads everything in the store: does it add up to what the state's own record says?
     pub fn verify(&self) -> Result<(), StorageError> {
-        let bad = |reason: String| StorageError::Corrupt { path: "the state store".to_owned(), offset: 0, reason };
+        let bad =
+            |reason: String| StorageError::Corrupt { path: "the state store".to_owned(), offset: 0, reason };
         let mut range = KeyRange { start: vec![DRIVER_PREFIX + 1], end: None };
         let mut content = Content::default();
         loop {
@@ -125,7 +126,10 @@ impl State {
         if content == self.durable.content {
             return Ok(());
         }
-        Err(bad(format!("{} keys do not add up to the record of {}", content.keys, self.durable.content.keys)))
+        Err(bad(format!(
+            "{} keys do not add up to the record of {}",
+            content.keys, self.durable.content.keys
+        )))
     }
 
     /// What is applied.

@@ -6,11 +6,11 @@ pub mod shutdown;
 
 use std::io;
 
+use crate::buggify::Buggify;
 use crate::random::Draws;
 use crate::replica::Surroundings;
 use crate::replica::link::Link;
 use crate::replica::timers::Clock;
-use crate::buggify::Buggify;
 
 /// No faults, true time, and draws from the operating system's randomness: 128 bits of it, because client ids are
 /// drawn from these and must never meet.

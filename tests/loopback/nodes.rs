@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use eraft::buggify::Buggify;
 use eraft::client::{Client, ClientOptions};
 use eraft::kv::KvMachine;
 use eraft::node::{NodeOptions, serve};
@@ -13,7 +14,6 @@ use eraft::proto::admin::admin_client::AdminClient;
 use eraft::proto::admin::{Status, StatusRequest};
 use eraft::random::Draws;
 use eraft::replica::link::Link;
-use eraft::buggify::Buggify;
 use eraft::replica::timers::Clock;
 use eraft::replica::{Identity, Options, Service, Surroundings};
 use eraft::storage::Volume;
@@ -35,7 +35,12 @@ pub fn free_addresses(count: u64) -> BTreeMap<NodeId, SocketAddr> {
 
 /// A real node's or client's; `seed` tells its draws from others'.
 pub fn surroundings(seed: u64) -> Surroundings {
-    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "loopback"), buggify: Buggify }
+    Surroundings {
+        link: Link,
+        clock: Clock::default(),
+        draws: Draws::new(seed, "loopback"),
+        buggify: Buggify,
+    }
 }
 
 /// A group on loopback.

@@ -64,9 +64,11 @@ impl Cluster {
     /// The files of the victim's state that end in `extension`, the largest last.
     fn state_files(&self, extension: &str) -> Vec<PathBuf> {
         let stores = entries(&self.data(VICTIM).join("stores"));
-        let states = stores.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("state.")));
+        let states = stores
+            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("state.")));
         let files = states.flat_map(|state| entries(&state).collect::<Vec<_>>());
-        let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == extension)).collect();
+        let mut files: Vec<_> =
+            files.filter(|path| path.extension().is_some_and(|end| end == extension)).collect();
         files.sort_by_key(|path| fs::metadata(path).expect("a file").len());
         files
     }

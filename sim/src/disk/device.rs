@@ -104,7 +104,9 @@ impl Stored {
         let content = Arc::make_mut(&mut self.content);
         if !self.rot.is_empty() {
             let rot = Arc::make_mut(&mut self.rot);
-            batch.writes.iter().for_each(|(key, _)| drop(rot.remove(key.as_slice())));
+            for (key, _) in &batch.writes {
+                rot.remove(key.as_slice());
+            }
         }
         self.newest = batch.writes.iter().map(|(key, _)| key.clone()).collect();
         for (key, value) in batch.writes {

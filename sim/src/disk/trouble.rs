@@ -104,8 +104,14 @@ impl Stored {
     /// Turns one bit of a value that was not written last.
     pub(super) fn rot(&mut self, draw: &mut Draw) -> bool {
         let older = |key: &&Bytes| !self.newest.iter().any(|newest| newest.as_slice() == &key[..]);
-        let keys: Vec<Bytes> =
-            self.content.iter().filter(|(_, value)| !value.is_empty()).map(|(key, _)| key).filter(older).cloned().collect();
+        let keys: Vec<Bytes> = self
+            .content
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(key, _)| key)
+            .filter(older)
+            .cloned()
+            .collect();
         let Some(key) = draw.pick(&keys).cloned() else { return false };
         let bit = draw.below(self.content[&key].len() as u64 * 8);
         Arc::make_mut(&mut self.rot).insert(key, bit);

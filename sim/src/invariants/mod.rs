@@ -121,8 +121,11 @@ pub struct Step<'a> {
 impl Step<'_> {
     /// A violation of `oracle`. `what` says which kind, in words that do not vary from run to run.
     fn violation(&self, oracle: &'static str, what: &str, message: String) -> Violation {
-        let when =
-            if self.is_timed { format!("{:.6} s", self.at as f64 / 1e9) } else { format!("step {}", self.at) };
+        let when = if self.is_timed {
+            format!("{:.6} s", self.at as f64 / 1e9)
+        } else {
+            format!("step {}", self.at)
+        };
         Violation {
             oracle: oracle.into(),
             fingerprint: format!("{oracle}: {what}"),

@@ -17,8 +17,8 @@ pub use ablation::Ingredient;
 pub use table::{Row, Table, TableError};
 
 use crate::core;
-use crate::model;
 use crate::fuzz::Source;
+use crate::model;
 use crate::outcome::Verdict;
 use crate::parallel;
 use crate::runner::{self, Internal, RunOptions, Simulate};

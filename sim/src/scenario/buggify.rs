@@ -55,6 +55,6 @@ impl Buggify {
             swarm.draw(point, 0, 0).chance(share)
         };
         let with_chance = |point: &str| (point.to_owned(), self.chance.draw(swarm, point, 0, 1));
-        self.points.iter().copied().filter(|point| is_on(&point)).map(with_chance).collect()
+        self.points.iter().copied().filter(is_on).map(with_chance).collect()
     }
 }

@@ -114,7 +114,9 @@ impl FaultKind {
             FaultKind::ClockJump => "the node's clock jumps forward",
             FaultKind::ClientCrash => "the client's process dies; what it had asked for stays unknown",
             FaultKind::ClientPause => "the client stands still and goes on",
-            FaultKind::DiskBitrot => "a bit of the log or of the state turns, on a minority of the disks at most",
+            FaultKind::DiskBitrot => {
+                "a bit of the log or of the state turns, on a minority of the disks at most"
+            }
         }
     }
 

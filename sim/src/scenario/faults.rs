@@ -72,8 +72,18 @@ pub struct RandomFaults {
     pub kinds: Vec<RandomFault>,
 }
 
-const PARAMETER_KEYS: &[&str] =
-    &["duration_ms", "rate", "delay_ms", "bytes_per_second", "factor", "speed", "jump_ms", "store", "shape", "clients"];
+const PARAMETER_KEYS: &[&str] = &[
+    "duration_ms",
+    "rate",
+    "delay_ms",
+    "bytes_per_second",
+    "factor",
+    "speed",
+    "jump_ms",
+    "store",
+    "shape",
+    "clients",
+];
 
 impl Profile {
     fn read(
@@ -111,7 +121,8 @@ impl Profile {
 
     /// The action that the values of one draw make.
     pub fn action(&self, numbers: Numbers) -> Action {
-        let Numbers { rate, delay_ms, bytes_per_second, factor, speed, jump_ms, store, shape, clients } = numbers;
+        let Numbers { rate, delay_ms, bytes_per_second, factor, speed, jump_ms, store, shape, clients } =
+            numbers;
         match self.kind {
             FaultKind::NetLoss => Action::NetLoss { rate },
             FaultKind::NetDelay => Action::NetDelay { delay_ms },

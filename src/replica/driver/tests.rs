@@ -4,12 +4,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
+use crate::buggify::Buggify;
 use crate::kv::{KvLimits, KvMachine};
 use crate::mutants::Mutants;
 use crate::raft::{Body, Config, Membership};
 use crate::random::Draws;
 use crate::replica::link::Link;
-use crate::buggify::Buggify;
 use crate::replica::timers::Clock;
 use crate::replica::{Replica, Service, Setup};
 use crate::storage::memory::MemoryVolume;
@@ -49,8 +49,12 @@ async fn replica(
     let nobody = |node| (NodeId(node), "127.0.0.1:1".parse().expect("an address"));
     let nodes = (1..=members).map(nobody).collect();
     let identity = Identity { cluster_id: "test".into(), service: Service::Kv, id: NodeId(1), nodes };
-    let surroundings =
-        Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(1, "driver-test"), buggify: Buggify };
+    let surroundings = Surroundings {
+        link: Link,
+        clock: Clock::default(),
+        draws: Draws::new(1, "driver-test"),
+        buggify: Buggify,
+    };
     let machine = KvMachine::new(KvLimits::default(), Mutants::default()).expect("valid limits");
     let config = Config::new(NodeId(1));
     let setup = Setup { machine, config, identity, options, surroundings, observer: journal, volume };

@@ -83,7 +83,10 @@ pub(in crate::replica) async fn send(
         RaftClient::new(channel).snapshot(body).await.map_err(|status| status.message().to_owned())
     };
     let timeout = ms(options.connect_timeout_ms);
-    let opened = clock.timeout(timeout, opening).await.ok_or_else(|| "no answer to the attempt to connect".to_owned())??;
+    let opened = clock
+        .timeout(timeout, opening)
+        .await
+        .ok_or_else(|| "no answer to the attempt to connect".to_owned())??;
     let answers = opened.into_inner().map(|frame| match frame {
         Ok(frame) => Ok(frame.payload),
         Err(status) => Err(status.message().to_owned()),
