@@ -146,6 +146,12 @@ catalogue! {
     DiskReplyBeforeSync = "disk"."reply_before_sync", caught by "raft.ack_durable" at [Simulation],
         "The driver sends the replies of a write while it is still under way.",
         seen in "robustmq/robustmq#2039, deventlab/d-engine#447";
+    DiskChecksumIgnored = "disk"."checksum_ignored", caught by "raft.state_machine_safety" at [Simulation],
+        "Nobody compares checksums: a bit that has turned on the disk is read as it is.",
+        seen in "eRaft: LevelDB with its defaults opens a log with a flipped bit, and entries are gone from the middle";
+    DiskDamagedLogWiped = "disk"."damaged_log_wiped", caught by "raft.monotonic" at [Simulation],
+        "A replica whose log is damaged starts with an empty one under its old id, and votes again.",
+        seen in "lni/dragonboat#256, cockroachdb/cockroach#756";
     DiskStateAndIndexInTwoBatches = "disk"."state_and_index_in_two_batches", caught by "raft.state_machine_safety" at
         [Simulation],
         "The applied index is written in a batch of its own, before the keys; a crash between them loses applied entries.",
@@ -160,6 +166,10 @@ catalogue! {
         [Core, Simulation],
         "A new leader serves reads at its commit index before it has committed an entry of its own term.",
         seen in "etcd-io/etcd#7331, RedisLabs/redisraft#22";
+    KvReadByLease = "kv"."read_by_lease", caught by "raft.read_index" at [Core, Simulation],
+        "A leader that heard a quorum since its last check answers reads without asking it: a lease on clocks that may \
+         run apart.",
+        seen in "tikv/tikv#964, sofastack/sofa-jraft#34";
     CtrlerHashOrder = "ctrler"."rebalance_by_hash_order", caught by "ctrler.deterministic" at [Unit, Core, Simulation],
         "Which group gets which shard depends on the order of a hash map, which differs from process to process.",
         seen in "the classic mistake of the MIT 6.824 shard controller; eRaft B32 ranges over a Go map";

@@ -5,6 +5,8 @@
 
 pub mod artifact;
 #[cfg(madsim)]
+pub mod buggify;
+#[cfg(madsim)]
 pub mod cli;
 pub mod core;
 pub mod corpus;

@@ -26,7 +26,7 @@ impl Raft {
         }
         out.push(Effect::Arm(Timer::Election));
         self.leader = None;
-        if !self.membership().is_voter(self.config.id) {
+        if !self.membership().is_voter(self.config.id) || self.lacks_state() {
             return;
         }
         if self.config.mutants.is(MutantId::ElectionNoPreVote) {

@@ -130,6 +130,8 @@ pub enum Body {
     HeartbeatReply {
         /// The round of the heartbeat.
         round: u64,
+        /// It asks for a snapshot, although its log may be the leader's: it has lost its state.
+        lacks_state: bool,
     },
 }
 

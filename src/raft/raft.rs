@@ -111,10 +111,12 @@ pub struct Raft {
 impl Raft {
     /// A node as its disk remembers it: its vote, its log, and the index up to which its state is durable.
     /// Its first effect is to arm the election timer; a fresh follower, it waits for one timeout before it asks.
+    ///
+    /// `applied` below the log's base says that the state is lost: see [`Raft::lacks_state`].
     pub fn new(config: Config, hard: HardState, log: Log, applied: Index, out: &mut Vec<Effect>) -> Self {
         assert!(
-            log.base().index <= applied && applied <= log.last().index,
-            "the state's applied index lies outside of the log; the open-time rule was not applied"
+            applied <= log.last().index,
+            "the state's applied index lies beyond the log; the open-time rule was not applied"
         );
         out.push(Effect::Arm(Timer::Election));
         // A snapshot's state becomes durable on its own, so a crash may keep it and lose the write that raised the
@@ -125,8 +127,8 @@ impl Raft {
             config,
             hard,
             writes: Writes::new(log.last().index),
+            commit: applied.max(log.base().index),
             log,
-            commit: applied,
             applying: applied,
             role: Role::Follower,
             leader: None,
@@ -183,7 +185,9 @@ impl Raft {
                 self.append_rejected(from, previous, conflict, out);
             }
             Body::Heartbeat { commit, round } => self.heartbeat(from, commit, round, out),
-            Body::HeartbeatReply { round } => self.heartbeat_answered(from, round, out),
+            Body::HeartbeatReply { round, lacks_state } => {
+                self.heartbeat_answered(from, round, lacks_state, out);
+            }
         }
     }
 
@@ -196,7 +200,9 @@ impl Raft {
                 previous: previous.index,
                 conflict: Position { index: self.log.last().index.next(), term: Term(0) },
             },
-            Body::Heartbeat { round, .. } => Body::HeartbeatReply { round: *round },
+            Body::Heartbeat { round, .. } => {
+                Body::HeartbeatReply { round: *round, lacks_state: self.lacks_state() }
+            }
             _ => return,
         };
         self.send_durable(from, body, out);
@@ -256,7 +262,7 @@ impl Raft {
     pub(super) fn apply_committed(&mut self, out: &mut Vec<Effect>) {
         let early = self.config.mutants.is(MutantId::ReplicationApplyBeforePersisted);
         let through = if early { self.commit } else { self.commit.min(self.writes.durable()) };
-        if through > self.applying {
+        if through > self.applying && !self.lacks_state() {
             out.push(Effect::Apply(self.log.range(self.applying.next(), through).cloned().collect()));
             self.applying = through;
         }
@@ -313,6 +319,13 @@ impl Raft {
     /// The last index handed to [`Effect::Apply`].
     pub fn applying(&self) -> Index {
         self.applying
+    }
+
+    /// Its state ends before its log begins, because it was damaged and wiped: nothing can be applied before a
+    /// snapshot comes. Log and vote are whole, so it votes and acknowledges; it asks for a snapshot with each
+    /// heartbeat's answer, and stands for no election, because a leader has to apply.
+    pub fn lacks_state(&self) -> bool {
+        self.applying < self.log.base().index
     }
 
     /// The last index up to which its log is durable.

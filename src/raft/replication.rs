@@ -189,7 +189,13 @@ impl Raft {
         }
     }
 
-    pub(super) fn heartbeat_answered(&mut self, from: NodeId, round: u64, out: &mut Vec<Effect>) {
+    pub(super) fn heartbeat_answered(
+        &mut self,
+        from: NodeId,
+        round: u64,
+        lacks_state: bool,
+        out: &mut Vec<Effect>,
+    ) {
         let last = self.log.last().index;
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
@@ -198,6 +204,10 @@ impl Raft {
         // Behind, and nothing came of what was sent: it may be lost.
         let moved = std::mem::take(&mut progress.moved);
         let stuck = progress.matched < last && !moved;
+        if lacks_state && progress.flow != Flow::Snapshot {
+            // Its log goes on meanwhile: the entries after the snapshot's need not be sent again.
+            out.push(Effect::SendSnapshot { to: from, term: self.hard.term });
+        }
         self.send_append(from, stuck, out);
         self.confirm_reads(out);
     }
@@ -280,7 +290,8 @@ impl Raft {
             return;
         }
         self.commit = self.commit.max(commit.min(self.log.last().index));
-        self.send(from, Body::HeartbeatReply { round }, out);
+        let lacks_state = self.lacks_state();
+        self.send(from, Body::HeartbeatReply { round, lacks_state }, out);
         self.apply_committed(out);
     }
 

@@ -107,6 +107,8 @@ enum Command {
     },
     /// Starts a crashed node from its disk.
     Restart(u64),
+    /// The state of a crashed node is damaged and wiped.
+    Wipe(u64),
     /// The applied state becomes durable.
     Flush(u64),
     /// Entries up to this index are dropped.
@@ -161,6 +163,7 @@ impl goldenscript::Runner for Runner {
             Command::Heal => cluster.heal(),
             Command::Crash { node, keep } => cluster.crash(node, keep)?,
             Command::Restart(node) => cluster.restart(node)?,
+            Command::Wipe(node) => cluster.wipe(node)?,
             Command::Flush(node) => cluster.flush(node)?,
             Command::Compact { node, through } => cluster.compact(node, through)?,
             Command::Status => cluster.status(),

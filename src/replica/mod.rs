@@ -10,6 +10,7 @@ mod leadership;
 pub mod link;
 mod log_store;
 mod options;
+mod pointer;
 mod service;
 mod snapshots;
 mod state;
@@ -32,6 +33,7 @@ pub use state::APPLIED_KEY;
 pub use transport::{FORMAT_VERSION, Identity, Service, Surroundings};
 pub(crate) use transport::{Outgoing, channel_frames, dial};
 
+use crate::buggify::Point;
 use crate::machine::StateMachine;
 use crate::observe::Observer;
 use crate::proto::admin::Status;
@@ -42,8 +44,6 @@ use timers::Moment;
 
 /// The store of the log.
 const LOG_STORE: &str = "log";
-/// The small file that names the store of the state.
-const STATE_POINTER: &str = "state";
 
 /// Everything that a replica is opened with.
 pub struct Setup<M: StateMachine> {
@@ -121,6 +121,9 @@ impl<M: StateMachine> Clone for Handle<M> {
 impl<M: StateMachine> Handle<M> {
     /// Proposes `command`, unless `deadline` (of this node's clock) passes before it is taken.
     pub async fn propose(&self, command: Bytes, deadline: Moment) -> Decision<M::Reply> {
+        if self.service.surroundings.buggify.forces(Point::FullInbox) {
+            return Decision::Refused(Denial::Overloaded);
+        }
         let (reply, decided) = oneshot::channel();
         match self.events.try_send(Event::Propose { command, deadline, reply }) {
             Ok(()) => decided.await.unwrap_or(Decision::Unknown(None)),
@@ -130,6 +133,9 @@ impl<M: StateMachine> Handle<M> {
 
     /// Reads, linearizably, or from whatever is applied here if `stale`.
     pub async fn query(&self, query: M::Query, stale: bool, deadline: Moment) -> Decision<M::Answer> {
+        if self.service.surroundings.buggify.forces(Point::FullInbox) {
+            return Decision::Refused(Denial::Overloaded);
+        }
         let (reply, decided) = oneshot::channel();
         match self.events.try_send(Event::Query { query, stale, deadline, reply }) {
             Ok(()) => decided.await.unwrap_or(Decision::Refused(Denial::Unhealthy)),

@@ -124,7 +124,9 @@ impl From<&Message> for pb::Message {
             Body::Heartbeat { commit, round } => {
                 To::Heartbeat(pb::Heartbeat { commit: commit.0, round: *round })
             }
-            Body::HeartbeatReply { round } => To::HeartbeatReply(pb::HeartbeatReply { round: *round }),
+            Body::HeartbeatReply { round, lacks_state } => {
+                To::HeartbeatReply(pb::HeartbeatReply { round: *round, lacks_state: *lacks_state })
+            }
         };
         Self { term: message.term.0, body: Some(body) }
     }
@@ -156,7 +158,9 @@ impl TryFrom<pb::Message> for Message {
                 conflict: Position { index: Index(reply.conflict_index), term: Term(reply.conflict_term) },
             },
             Some(From::Heartbeat(beat)) => Body::Heartbeat { commit: Index(beat.commit), round: beat.round },
-            Some(From::HeartbeatReply(reply)) => Body::HeartbeatReply { round: reply.round },
+            Some(From::HeartbeatReply(reply)) => {
+                Body::HeartbeatReply { round: reply.round, lacks_state: reply.lacks_state }
+            }
         };
         if message.term == 0 || message.term == u64::MAX {
             return malformed("a message of an impossible term");
@@ -193,7 +197,8 @@ mod tests {
             Body::AppendAccepted { matched: Index(10) },
             Body::AppendRejected { previous: Index(7), conflict: Position::default() },
             Body::Heartbeat { commit: Index(0), round: 12 },
-            Body::HeartbeatReply { round: 12 },
+            Body::HeartbeatReply { round: 12, lacks_state: false },
+            Body::HeartbeatReply { round: 13, lacks_state: true },
         ];
         bodies.into_iter().map(|body| Message { term: Term(4), body }).collect()
     }
@@ -213,7 +218,7 @@ mod tests {
         assert_eq!(refused(pb::Message { term: 1, body: None }), "a message without a body");
         let vote = pb::message::Body::Vote(pb::Vote { last: None });
         assert_eq!(refused(pb::Message { term: 1, body: Some(vote) }), "a message without a position");
-        let beat = pb::message::Body::HeartbeatReply(pb::HeartbeatReply { round: 0 });
+        let beat = pb::message::Body::HeartbeatReply(pb::HeartbeatReply { round: 0, lacks_state: false });
         assert_eq!(refused(pb::Message { term: 0, body: Some(beat) }), "a message of an impossible term");
     }
 

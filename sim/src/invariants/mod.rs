@@ -114,6 +114,8 @@ pub struct Step<'a> {
     pub incarnation: u64,
     /// When: simulated nanoseconds, or the number of the step.
     pub at: u64,
+    /// Are these nanoseconds?
+    pub is_timed: bool,
     /// What happened.
     pub kind: Kind<'a>,
     /// That node.
@@ -125,10 +127,15 @@ pub struct Step<'a> {
 impl Step<'_> {
     /// A violation of `oracle`. `what` says which kind, in words that do not vary from run to run.
     fn violation(&self, oracle: &'static str, what: &str, message: String) -> Violation {
+        let when = if self.is_timed {
+            format!("{:.6} s", self.at as f64 / 1e9)
+        } else {
+            format!("step {}", self.at)
+        };
         Violation {
             oracle: oracle.into(),
             fingerprint: format!("{oracle}: {what}"),
-            message: format!("{} (incarnation {}) at {}: {message}", self.node, self.incarnation, self.at),
+            message: format!("{} (incarnation {}) at {when}: {message}", self.node, self.incarnation),
         }
     }
 }
@@ -193,16 +200,25 @@ impl Suite {
         suite
     }
 
-    /// Judges an event of a whole node.
-    pub fn observe(&mut self, node: NodeId, at: u64, event: &Event<'_>) -> Result<(), Violation> {
-        Kind::of(event).map_or(Ok(()), |kind| self.step(node, at, kind))
+    /// The state of `node` has been damaged from outside: it may be wiped, and begin anew.
+    pub fn state_is_bad(&mut self, node: NodeId) {
+        self.facts.state_is_bad(node);
     }
 
-    /// Judges one step.
+    /// Judges an event of a whole node; `at` is in simulated nanoseconds.
+    pub fn observe(&mut self, node: NodeId, at: u64, event: &Event<'_>) -> Result<(), Violation> {
+        Kind::of(event).map_or(Ok(()), |kind| self.judge(node, at, kind, true))
+    }
+
+    /// Judges one step of a core; `at` is its number.
     pub fn step(&mut self, node: NodeId, at: u64, kind: Kind<'_>) -> Result<(), Violation> {
+        self.judge(node, at, kind, false)
+    }
+
+    fn judge(&mut self, node: NodeId, at: u64, kind: Kind<'_>, is_timed: bool) -> Result<(), Violation> {
         self.facts.update(node, &kind);
         let me = &self.facts.nodes[&node];
-        let step = Step { node, incarnation: me.incarnation, at, kind, me, facts: &self.facts };
+        let step = Step { node, incarnation: me.incarnation, at, is_timed, kind, me, facts: &self.facts };
         self.invariants.iter_mut().try_for_each(|invariant| invariant.step(&step))
     }
 

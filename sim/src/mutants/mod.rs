@@ -18,6 +18,7 @@ pub use table::{Row, Table, TableError};
 
 use crate::core;
 use crate::fuzz::Source;
+use crate::model;
 use crate::outcome::Verdict;
 use crate::parallel;
 use crate::runner::{self, Internal, RunOptions, Simulate};
@@ -40,18 +41,21 @@ const HOPELESS_RANGES: usize = 4;
 pub enum Stage {
     /// The random schedulers over pure code: Raft's core, and the machines of the sharded store.
     Core,
+    /// The model checker. It has no seeds: it visits every state, in one order.
+    Model,
     /// Simulated clusters.
     Simulation,
 }
 
 impl Stage {
     /// Every stage, cheapest first.
-    pub const ALL: [Stage; 2] = [Stage::Core, Stage::Simulation];
+    pub const ALL: [Stage; 3] = [Stage::Core, Stage::Model, Stage::Simulation];
 
     /// Its word in tables and options.
     pub fn word(self) -> &'static str {
         match self {
             Stage::Core => "core",
+            Stage::Model => "model",
             Stage::Simulation => "simulation",
         }
     }
@@ -64,6 +68,7 @@ impl Stage {
     fn layer(self) -> Layer {
         match self {
             Stage::Core => Layer::Core,
+            Stage::Model => Layer::Model,
             Stage::Simulation => Layer::Simulation,
         }
     }
@@ -76,6 +81,7 @@ impl Stage {
     fn seeds_max(self) -> u64 {
         match self {
             Stage::Core => CORE_SEEDS_MAX,
+            Stage::Model => 1,
             Stage::Simulation => SIMULATION_SEEDS_MAX,
         }
     }
@@ -124,6 +130,7 @@ impl Exam {
     /// Searches all ranges for `mutant` at `stage`.
     pub fn hold(&self, simulate: Simulate, mutant: &Mutant, stage: Stage) -> Result<Row, ExamError> {
         let source = match stage {
+            Stage::Model => return Ok(self.visit(mutant)),
             Stage::Core => None,
             Stage::Simulation => Some(self.scenario_of(mutant)?),
         };
@@ -164,6 +171,28 @@ impl Exam {
             }
         }
         Ok(Search { seeds: None, oracle: None, core_seconds })
+    }
+
+    /// All models, until one has found it.
+    fn visit(&self, mutant: &Mutant) -> Row {
+        let report = model::run(&model::Options {
+            only: Vec::new(),
+            jobs: 1,
+            time_max: Some(self.time_max),
+            bounds: Vec::new(),
+            mutants: Mutants::with(mutant.mutant),
+        });
+        let found = report.violation();
+        let seconds = (report.seconds * 1_000.0).round() / 1_000.0;
+        Row {
+            ranges: 1,
+            killed: u64::from(found.is_some()),
+            oracle: found.map(|found| found.oracle.clone()),
+            states: found.map(|_| report.distinct),
+            core_seconds_median: found.map(|_| seconds),
+            core_seconds_p90: found.map(|_| seconds),
+            ..Row::new(mutant, Stage::Model)
+        }
     }
 
     fn search_core(&self, mutant: &Mutant, first: u64, seeds_max: u64) -> Search {
@@ -220,8 +249,6 @@ fn summary(mutant: &Mutant, stage: Stage, searches: &[Search]) -> Row {
     let found = |value: u64| (value < u64::MAX).then_some(value);
     let milli = |value: f64| (value < f64::MAX).then_some((value * 1_000.0).round() / 1_000.0);
     Row {
-        mutant: mutant.id.to_owned(),
-        stage,
         ranges: searches.len() as u64,
         killed: searches.iter().filter(|search| search.seeds.is_some()).count() as u64,
         oracle,
@@ -229,8 +256,7 @@ fn summary(mutant: &Mutant, stage: Stage, searches: &[Search]) -> Row {
         seeds_p90: percentile(&seeds, 90).and_then(found),
         core_seconds_median: percentile(&core_seconds, 50).and_then(milli),
         core_seconds_p90: percentile(&core_seconds, 90).and_then(milli),
-        without: Vec::new(),
-        reason: None,
+        ..Row::new(mutant, stage)
     }
 }
 

@@ -81,6 +81,8 @@ struct State {
     stage: Option<Stage>,
     /// In a run with a script.
     ledger: Option<Ledger>,
+    /// The run is over: what comes now is no part of it.
+    is_closed: bool,
 }
 
 /// What a watcher has seen, once the run is over.
@@ -119,6 +121,7 @@ impl Watcher {
             map: Map::default(),
             stage,
             ledger: None,
+            is_closed: false,
         };
         Arc::new(Self { time: TimeHandle::current(), state: Mutex::new(state), violated: Notify::new() })
     }
@@ -135,7 +138,7 @@ impl Watcher {
     pub fn note(&self, node: &str, kind: &str, text: &str) {
         let at_ns = self.now_ns();
         let mut state = self.lock();
-        if state.violation.is_none() {
+        if state.violation.is_none() && !state.is_closed {
             state.recorder.record(at_ns, node, kind, text.as_bytes(), || text.to_owned());
             if let Some(stage) = &state.stage {
                 stage::note(&mut stage.lock(), at_ns / 1_000, node, kind, text);
@@ -162,6 +165,11 @@ impl Watcher {
         let (sender, receiver) = oneshot::channel();
         self.lock().waiting.entry(trigger).or_default().push(sender);
         receiver
+    }
+
+    /// A node's state was damaged from outside.
+    pub fn state_is_bad(&self, node: NodeId) {
+        self.lock().suite.state_is_bad(node);
     }
 
     /// The node's process is gone.
@@ -230,6 +238,11 @@ impl Watcher {
         self.lock().configs.latest().cloned()
     }
 
+    /// What comes from now on is no part of the run.
+    pub fn close(&self) {
+        self.lock().is_closed = true;
+    }
+
     /// Everything that was seen. What comes later is not.
     pub fn finish(&self) -> Seen {
         let mut state = self.lock();
@@ -265,7 +278,7 @@ impl Observer for Watcher {
     fn observe(&self, node: NodeId, event: &Event<'_>) {
         let at_ns = self.now_ns();
         let mut state = self.lock();
-        if state.violation.is_some() {
+        if state.violation.is_some() || state.is_closed {
             return;
         }
         state.record(at_ns, node, event);

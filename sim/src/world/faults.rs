@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eraft::random::Draw;
 use eraft::replica::link::Party;
+use eraft::replica::timers::drift::TRUE_RATE_PPM;
 use eraft::types::NodeId;
 
 use super::nodes::End;
@@ -16,7 +18,7 @@ use crate::disk::Failure;
 use crate::net::LinkConfig;
 use crate::outcome::Hit;
 use crate::places;
-use crate::scenario::{Action, FaultKind};
+use crate::scenario::{Action, FaultKind, RotStore};
 use crate::schedule::FaultEvent;
 use crate::timing::Spread;
 
@@ -58,6 +60,9 @@ impl World {
             madsim::time::sleep(Duration::from_millis(duration_ms)).await;
             self.end(&fault.id);
             self.start_owned(&fault.id);
+            if !lasts(fault.kind()) {
+                self.watcher.note("world", "fault.end", &fault.id);
+            }
         }
     }
 
@@ -72,9 +77,9 @@ impl World {
         let kind = fault.kind();
         let met_before = self.met(kind);
         let mut cuts = Vec::new();
-        match &fault.action {
+        match fault.action {
             Action::NetPartition { shape, clients } => {
-                for (number, cut) in self.cuts(*shape, *clients, &hit, &mut draw).into_iter().enumerate() {
+                for (number, cut) in self.cuts(shape, clients, &hit, &mut draw).into_iter().enumerate() {
                     let name = format!("{} {number}", fault.id);
                     self.net.partition(&name, cut);
                     cuts.push(name);
@@ -106,6 +111,20 @@ impl World {
             Action::NodePause => {
                 nodes(&hit).filter(|id| self.is_up(*id)).for_each(|id| self.net.pause(Party::Node(id)))
             }
+            Action::ClientPause => hit.iter().for_each(|party| self.net.pause(*party)),
+            Action::ClientCrash => {
+                let ended = hit.iter().filter(|party| self.stop_client(**party, &fault.id)).count();
+                self.count(kind, ended > 0);
+            }
+            Action::ClockJump { jump_ms } => {
+                // A node that runs reads its clock all the time.
+                let jumped: Vec<NodeId> = nodes(&hit).filter(|id| self.is_up(*id)).collect();
+                let nodes = lock(&self.nodes);
+                jumped.iter().for_each(|id| nodes[id].clock.jump(Duration::from_millis(jump_ms)));
+                drop(nodes);
+                self.count(kind, !jumped.is_empty());
+            }
+            Action::DiskBitrot { store } => self.rot(store, &hit, &mut draw),
             Action::DiskStall => {
                 let stalled = Duration::from_millis(fault.duration_ms.unwrap_or(0));
                 nodes(&hit).for_each(|id| self.disk.stall(id, stalled));
@@ -118,6 +137,7 @@ impl World {
             | Action::NetReorder { .. }
             | Action::NetDuplicate { .. }
             | Action::NetSlow { .. }
+            | Action::ClockSkew { .. }
             | Action::DiskSlow { .. }
             | Action::DiskFull => {}
         }
@@ -126,6 +146,35 @@ impl World {
             lock(&self.active).insert(fault.id.clone(), active);
             self.set_all(kind);
         }
+    }
+
+    /// Turns a bit on the disks of `hit`, but never on more than a minority of all disks in a run: what has rotted
+    /// counts as lost until it is found.
+    fn rot(&self, store: RotStore, hit: &[Party], draw: &mut Draw) {
+        let minority = (self.node_ids().len() - 1) / 2;
+        for id in nodes(hit) {
+            let mut rotten = lock(&self.rotten);
+            if !rotten.contains(&id) && rotten.len() >= minority {
+                continue;
+            }
+            let name = match store {
+                RotStore::Log => "log".to_owned(),
+                RotStore::State => self.state_store(id),
+            };
+            if self.disk.rot(id, &name, draw) {
+                rotten.insert(id);
+                if store == RotStore::State {
+                    self.watcher.state_is_bad(id);
+                }
+            }
+        }
+    }
+
+    /// The store of a node's state, as its pointer file names it.
+    fn state_store(&self, id: NodeId) -> String {
+        let pointer = self.disk.file(id, "state").unwrap_or_else(|| b"state.0".to_vec());
+        let text = String::from_utf8_lossy(&pointer).into_owned();
+        text.split(' ').next().unwrap_or_default().to_owned()
     }
 
     fn end_nodes(&self, fault: &FaultEvent, hit: &[Party], end: End) {
@@ -141,13 +190,13 @@ impl World {
         self.count(kind, self.met(kind) > active.met_before);
         active.cuts.iter().for_each(|cut| self.net.heal(cut));
         match active.action {
-            Action::NodePause => {
-                for id in nodes(&active.hit).filter(|id| !self.is_hit(*id, FaultKind::NodePause)) {
-                    self.net.resume(Party::Node(id));
+            Action::NodePause | Action::ClientPause => {
+                for party in active.hit.iter().filter(|party| !self.is_hit(**party, kind)) {
+                    self.net.resume(*party);
                 }
             }
             Action::DiskIoError => {
-                for id in nodes(&active.hit).filter(|id| !self.is_hit(*id, FaultKind::DiskIoError)) {
+                for id in nodes(&active.hit).filter(|id| !self.is_hit(Party::Node(*id), kind)) {
                     self.disk.fail_writes(id, None, Failure::Never);
                 }
             }
@@ -156,14 +205,16 @@ impl World {
         self.set_all(kind);
     }
 
-    /// Ends every fault: the safety phase is over.
+    /// Ends every fault, and what is forced: the safety phase is over.
     pub(crate) fn end_all(&self) {
         let ids: Vec<String> = lock(&self.active).keys().cloned().collect();
         ids.iter().for_each(|id| self.end(id));
+        self.points.end();
         self.net.heal_all();
-        for party in self.node_parties() {
+        for party in self.everybody() {
             self.net.resume(party);
         }
+        self.start_all_clients();
         for id in self.node_ids() {
             self.disk.heal(id);
         }
@@ -173,10 +224,8 @@ impl World {
         *lock(&self.delivered).entry(kind).or_default() += u64::from(is_delivered);
     }
 
-    fn is_hit(&self, id: NodeId, kind: FaultKind) -> bool {
-        lock(&self.active)
-            .values()
-            .any(|active| active.action.kind() == kind && active.hit.contains(&Party::Node(id)))
+    fn is_hit(&self, party: Party, kind: FaultKind) -> bool {
+        lock(&self.active).values().any(|active| active.action.kind() == kind && active.hit.contains(&party))
     }
 
     /// How often something met a kind of fault so far.
@@ -191,14 +240,20 @@ impl World {
             FaultKind::NetSlow => net.slowed,
             FaultKind::NetReset => net.resets,
             FaultKind::NodePause => net.pauses,
+            FaultKind::ClientPause => net.client_pauses,
+            FaultKind::ClockSkew => lock(&self.nodes).values().map(|node| node.clock.misread()).sum(),
             FaultKind::DiskTorn => disk.torn,
             FaultKind::DiskSlow => disk.slow,
             FaultKind::DiskStall => disk.stalled,
             FaultKind::DiskFull => disk.full,
             FaultKind::DiskIoError => disk.write_errors,
-            FaultKind::NodeKill | FaultKind::NodeRestart | FaultKind::NodeCrash | FaultKind::NodeCrashAll => {
-                0
-            }
+            FaultKind::DiskBitrot => disk.rotten,
+            FaultKind::NodeKill
+            | FaultKind::NodeRestart
+            | FaultKind::NodeCrash
+            | FaultKind::NodeCrashAll
+            | FaultKind::ClockJump
+            | FaultKind::ClientCrash => 0,
         }
     }
 
@@ -208,6 +263,8 @@ impl World {
             self.set_links();
         } else if matches!(changed, FaultKind::DiskSlow | FaultKind::DiskFull) {
             self.set_disks();
+        } else if changed == FaultKind::ClockSkew {
+            self.set_clocks();
         }
     }
 
@@ -232,6 +289,18 @@ impl World {
             });
             self.disk.slow(id, factor.max().unwrap_or(1));
             self.disk.fill(id, None, of_node().any(|active| active.action == Action::DiskFull));
+        }
+    }
+
+    fn set_clocks(&self) {
+        let active = lock(&self.active);
+        for (id, node) in lock(&self.nodes).iter() {
+            let speeds = active.values().filter(|active| active.hit.contains(&Party::Node(*id)));
+            let speeds = speeds.filter_map(|active| match active.action {
+                Action::ClockSkew { speed } => Some(speed),
+                _ => None,
+            });
+            node.clock.set_rate((speeds.product::<f64>() * TRUE_RATE_PPM as f64) as u64);
         }
     }
 
@@ -265,6 +334,8 @@ fn lasts(kind: FaultKind) -> bool {
             | FaultKind::NodeCrash
             | FaultKind::NodeCrashAll
             | FaultKind::DiskTorn
+            | FaultKind::ClockJump
+            | FaultKind::ClientCrash
     )
 }
 

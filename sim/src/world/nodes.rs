@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use eraft::buggify::Buggify;
 use eraft::ctrler::{CtrlerLimits, CtrlerMachine};
 use eraft::kv::{KvLimits, KvMachine};
 use eraft::machine::StateMachine;
@@ -42,6 +43,8 @@ pub(super) struct NodeState {
     met_at_start: DiskCounters,
     /// The way past the network to its replica.
     reach: Reach,
+    /// Its clock, which outlives its process.
+    pub(super) clock: Clock,
 }
 
 /// How the scenario reaches a node's replica.
@@ -97,15 +100,18 @@ impl World {
         group: &BTreeMap<NodeId, SocketAddr>,
     ) {
         let incarnation = Arc::new(AtomicU64::new(0));
+        let clock = Clock::default();
         let start = Start {
             seed: self.seed,
             options: self.node_options(place, id, group),
             world: Arc::downgrade(self),
             exits: self.exits.clone(),
             incarnation: incarnation.clone(),
+            clock: clock.clone(),
         };
         let builder = self.handle.create_node().name(places::name(id)).ip(address.ip());
         let node = builder.init(move || start.clone().run()).build();
+        lock(&self.machines).push(node.id());
         let state = NodeState {
             madsim_id: node.id(),
             incarnation,
@@ -114,6 +120,7 @@ impl World {
             is_retired: false,
             met_at_start: DiskCounters::default(),
             reach: Reach::Not,
+            clock,
         };
         lock(&self.nodes).insert(id, state);
     }
@@ -281,6 +288,7 @@ impl World {
         for id in owned {
             self.start(id);
         }
+        self.start_clients_of(owner);
     }
 
     /// The node stays as it is for the rest of the run.
@@ -295,7 +303,7 @@ impl World {
         while let Some(exit) = exited.recv().await {
             self.exited(&exit);
             let (world, node) = (self.clone(), exit.node);
-            madsim::task::spawn(async move {
+            self.spawn(async move {
                 madsim::time::sleep(RESTART_AFTER).await;
                 if lock(&world.nodes).get(&node).is_some_and(|node| node.owner.is_none()) {
                     world.start(node);
@@ -315,13 +323,23 @@ impl World {
         };
         self.watcher.note(&places::name(exit.node), "node.exit", &exit.why);
         let now = self.disk.counters(exit.node);
-        let failures = |counters: &DiskCounters| counters.write_errors + counters.read_errors + counters.full;
+        let failures = |counters: &DiskCounters| {
+            counters.write_errors + counters.read_errors + counters.full + counters.rotten
+        };
         if failures(&now) == failures(&met) && self.watcher.checks("sim.exit") {
             let message =
                 format!("{} stopped although its disk had not failed: {}", places::name(exit.node), exit.why);
             self.watcher.violate(Violation::new("sim.exit", message));
         }
         self.stop(exit.node, End::Process, None);
+        if self.has_bad_log(exit.node) {
+            self.retire(exit.node);
+        }
+    }
+
+    /// A replica whose log is bad is gone for good.
+    pub(crate) fn has_bad_log(&self, id: NodeId) -> bool {
+        self.disk.is_rotten(id, "log")
     }
 }
 
@@ -334,6 +352,7 @@ struct Start {
     world: std::sync::Weak<World>,
     exits: mpsc::UnboundedSender<Exit>,
     incarnation: Arc<AtomicU64>,
+    clock: Clock,
 }
 
 impl Start {
@@ -344,7 +363,8 @@ impl Start {
         let volume = Arc::new(DiskSim::current().volume(id));
         let surroundings = Surroundings {
             link: world.net.link(),
-            clock: Clock::default(),
+            clock: self.clock,
+            buggify: Buggify::new(world.points.clone(), Party::Node(id)),
             // Every start draws anew, as a real process would.
             draws: Draws::new(self.seed, &format!("{id} start {incarnation}")),
         };

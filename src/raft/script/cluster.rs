@@ -101,6 +101,8 @@ struct Node {
     entries: Vec<Entry>,
     /// The durable state.
     state: Position,
+    /// It began anew in place of a damaged one.
+    is_wiped: bool,
     applied: Position,
     writes: VecDeque<Persist>,
     held: VecDeque<(WriteId, Packet)>,
@@ -171,8 +173,8 @@ impl Cluster {
         let state = Base { position: node.state, membership };
         let log = node.base.get_or_insert_with(|| Base { position: Position::default(), ..state.clone() });
         let log = Log::restore(log.clone(), node.entries.clone()).expect("a script's log has no holes");
-        let reset =
-            node.state.index > log.last().index || log.term_at(node.state.index) != Some(node.state.term);
+        let fits = log.term_at(node.state.index) == Some(node.state.term);
+        let reset = node.state.index > log.last().index || (!fits && !node.is_wiped);
         let log = if reset { Log::new(state.clone()) } else { log };
         if reset {
             node.base = Some(state);
@@ -344,6 +346,16 @@ impl Cluster {
         self.node(node)?;
         self.open(NodeId(node));
         self.tell_status(NodeId(node));
+        Ok(())
+    }
+
+    pub fn wipe(&mut self, number: u64) -> Done {
+        let node = self.node(number)?;
+        if node.raft.is_some() {
+            return Err(format!("n{number} runs").into());
+        }
+        (node.state, node.is_wiped) = (Position::default(), true);
+        self.tell(&format!("n{number}'s state is wiped"));
         Ok(())
     }
 

@@ -42,7 +42,10 @@ pub fn message(Message { term, body }: &Message) -> String {
             format!("rejected after {previous}: my term {} there begins at {}", conflict.term, conflict.index)
         }
         Body::Heartbeat { commit, round } => format!("heartbeat {round}, commit {commit}"),
-        Body::HeartbeatReply { round } => format!("heartbeat {round}: heard"),
+        Body::HeartbeatReply { round, lacks_state: false } => format!("heartbeat {round}: heard"),
+        Body::HeartbeatReply { round, lacks_state: true } => {
+            format!("heartbeat {round}: heard, and needs a snapshot")
+        }
     };
     format!("[term {term}] {says}")
 }

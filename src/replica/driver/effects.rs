@@ -1,8 +1,9 @@
 //! What the core asks for: writes, sends, timers, answers.
 
 use super::super::options::ms;
-use super::super::snapshots;
+use super::super::pointer;
 use super::{Alarm, Decision, Driver, ReplicaError};
+use crate::buggify::Point;
 use crate::machine::StateMachine;
 use crate::mutants::MutantId;
 use crate::raft::{Effect, Input, Role, Timer, WriteId};
@@ -54,6 +55,9 @@ impl<M: StateMachine> Driver<M> {
             Effect::Arm(timer) => {
                 let delay_ms = match timer {
                     Timer::Heartbeat => self.options.heartbeat_ms,
+                    Timer::Election if self.surroundings.buggify.forces(Point::EarlyElection) => {
+                        self.options.heartbeat_ms
+                    }
                     Timer::Election => {
                         let (low, high) = self.options.election_timeout_ms;
                         self.election_draws.next().between(low, high)
@@ -66,7 +70,7 @@ impl<M: StateMachine> Driver<M> {
             Effect::SendSnapshot { to, term } => self.send_snapshot(to, term)?,
             Effect::AcceptSnapshot { .. } => {
                 if let Some(decision) = self.offer.take() {
-                    let name = snapshots::state_store_name(self.state_number + 1);
+                    let name = pointer::store_name(self.state_number + 1);
                     self.receiving = decision.send(Ok(name)).is_ok();
                     if self.receiving {
                         self.wheel.disarm(&Alarm::DropLeftover);
@@ -85,14 +89,15 @@ impl<M: StateMachine> Driver<M> {
     }
 
     pub(super) fn submit_writes(&mut self) {
-        if self.writing.is_none()
-            && let Some(last) = self.persists.last()
-        {
-            let id = last.id;
-            let write = self.log_store.write(&self.persists);
-            self.persists.clear();
-            self.writing = Some((id, write));
+        if self.writing.is_some() || self.persists.is_empty() {
+            return;
         }
+        let is_short = self.persists.len() > 1 && self.surroundings.buggify.forces(Point::ShortWrite);
+        let count = if is_short { 1 } else { self.persists.len() };
+        let id = self.persists[count - 1].id;
+        let write = self.log_store.write(&self.persists[..count]);
+        self.persists.drain(..count);
+        self.writing = Some((id, write));
     }
 
     pub(super) fn persisted(&mut self, id: WriteId) {

@@ -2,6 +2,7 @@
 
 use super::super::timers::Moment;
 use super::{Alarm, Decision, Denial, Driver, Event, ReplicaError};
+use crate::buggify::Point;
 use crate::machine::StateMachine;
 use crate::observe::Event as Observed;
 use crate::raft::{Effect, Input, RequestId};
@@ -13,7 +14,8 @@ impl<M: StateMachine> Driver<M> {
     pub(super) async fn take(&mut self, event: Event<M>) -> Result<(), ReplicaError> {
         let mut proposals = Vec::new();
         let mut next = Some(event);
-        for _ in 0..self.options.inbox_batch_max {
+        let is_short = self.surroundings.buggify.forces(Point::ShortBatch);
+        for _ in 0..if is_short { 1 } else { self.options.inbox_batch_max } {
             let Some(event) = next.take().or_else(|| self.inbox.try_recv().ok()) else { break };
             let Event::Propose { command, deadline, reply } = event else {
                 self.propose(&mut proposals);
@@ -73,6 +75,9 @@ impl<M: StateMachine> Driver<M> {
                 let mut proposals = self.admit(command, deadline, reply).into_iter().collect();
                 self.propose(&mut proposals);
             }
+            Event::Query { stale: true, reply, .. } if self.raft.lacks_state() => {
+                let _ = reply.send(Decision::Refused(Denial::Unhealthy));
+            }
             Event::Query { query, stale: true, reply, .. } => self.serve(&query, reply),
             Event::Query { query, deadline, reply, .. } => {
                 if self.surroundings.clock.now() >= deadline {
@@ -116,10 +121,7 @@ impl<M: StateMachine> Driver<M> {
                 let outcome = if refused { Err("not newer than what is here".to_owned()) } else { Ok(()) };
                 let _ = installed.send(outcome);
             }
-            Event::SnapshotSent { to, installed } => {
-                self.snapshot_sent(to, installed.is_some());
-                self.step(Input::SnapshotSent { to, installed });
-            }
+            Event::SnapshotSent { to, index, result } => self.snapshot_sent(to, index, result),
         }
     }
 
@@ -127,6 +129,8 @@ impl<M: StateMachine> Driver<M> {
         while let Some(alarm) = self.wheel.pop(self.surroundings.clock.now()) {
             match alarm {
                 Alarm::Raft(timer) => self.step(Input::Timeout(timer)),
+                // What is put off is armed again after the next event.
+                Alarm::Flush if self.surroundings.buggify.forces(Point::SlowFlush) => {}
                 Alarm::Flush => self.start_flush(),
                 Alarm::ReleaseSnapshot => self.release_snapshot(),
                 Alarm::DropLeftover => self.drop_leftover(),

@@ -25,7 +25,8 @@ use super::Setup;
 use super::leadership::Leadership;
 use super::log_store::LogStore;
 use super::options::{Options, ms};
-use super::snapshots::{Snapshot, Staged, Travelled};
+use super::pointer::{StatePointer, Trust};
+use super::snapshots::{SendError, Snapshot, Staged, Travelled};
 use super::state::{State, Summary};
 use super::timers::{Moment, Wheel};
 use super::transport::{Identity, Surroundings, Transport};
@@ -108,9 +109,11 @@ pub(super) enum Event<M: StateMachine> {
         staged: Result<Staged, String>,
         installed: oneshot::Sender<Result<(), String>>,
     },
+    /// A stream that carried our state at `index` has ended; `Ok(true)`: it is installed there.
     SnapshotSent {
         to: NodeId,
-        installed: Option<Index>,
+        index: Index,
+        result: Result<bool, SendError>,
     },
 }
 
@@ -284,6 +287,12 @@ impl<M: StateMachine> Driver<M> {
     /// Runs until `shutdown` resolves, every handle is dropped, or something fails.
     pub(super) async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ReplicaError> {
         let result = self.run_until(shutdown).await;
+        if let Err(ReplicaError::View(_)) = &result {
+            let suspect = StatePointer { number: self.state_number, trust: Trust::Suspect };
+            if let Err(error) = suspect.write(&*self.volume).await {
+                tracing::warn!(%error, "the state store is not marked as suspect");
+            }
+        }
         let unhealthy = result.as_ref().err().map(ToString::to_string);
         self.observer.observe(self.identity.id, &Observed::Stopped { unhealthy: unhealthy.as_deref() });
         result
@@ -323,7 +332,7 @@ impl<M: StateMachine> Driver<M> {
                 }
                 result = completion(&mut self.flushing) => {
                     let summary = self.flushing.take().expect("it completed").0;
-                    result?;
+                    result.map_err(state_error)?;
                     self.flushed(summary)?;
                     None
                 }
@@ -361,6 +370,14 @@ impl<M: StateMachine> Driver<M> {
             self.state.flushed(summary);
         }
         Ok(())
+    }
+}
+
+/// A state store that says it is damaged is as bad as one that cannot be read.
+fn state_error(error: StorageError) -> ReplicaError {
+    match error {
+        StorageError::Corrupt { .. } => ViewError(error.to_string()).into(),
+        other => other.into(),
     }
 }
 

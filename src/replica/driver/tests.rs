@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
+use crate::buggify::Buggify;
 use crate::kv::{KvLimits, KvMachine};
 use crate::mutants::Mutants;
 use crate::raft::{Body, Config, Membership};
@@ -48,8 +49,12 @@ async fn replica(
     let nobody = |node| (NodeId(node), "127.0.0.1:1".parse().expect("an address"));
     let nodes = (1..=members).map(nobody).collect();
     let identity = Identity { cluster_id: "test".into(), service: Service::Kv, id: NodeId(1), nodes };
-    let surroundings =
-        Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(1, "driver-test") };
+    let surroundings = Surroundings {
+        link: Link,
+        clock: Clock::default(),
+        draws: Draws::new(1, "driver-test"),
+        buggify: Buggify,
+    };
     let machine = KvMachine::new(KvLimits::default(), Mutants::default()).expect("valid limits");
     let config = Config::new(NodeId(1));
     let setup = Setup { machine, config, identity, options, surroundings, observer: journal, volume };
