@@ -125,6 +125,7 @@ fn what(action: &Action, whom: &str) -> String {
         Action::DiskStall => format!("the disk of {whom} completes no write"),
         Action::DiskFull => format!("the disk of {whom} is full"),
         Action::DiskIoError => format!("the next write of {whom} fails"),
+        Action::OpsTransfer => format!("an operator wants {whom} to lead"),
     }
 }
 

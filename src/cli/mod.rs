@@ -7,6 +7,7 @@ mod bench;
 mod client;
 mod data;
 mod failure;
+mod member;
 mod output;
 mod serve;
 mod status;
@@ -73,6 +74,9 @@ Exit codes: 0 stopped by a signal, 3 a port is in use or no leader was elected i
 
 LAG is how many committed entries a node has not applied yet. Exit code 3 if no node answers.")]
     Status(status::StatusArgs),
+    /// The group's members and its leader.
+    #[command(subcommand)]
+    Member(member::Member),
     /// Print the value of a key.
     #[command(after_help = "Examples:
   eraft get greeting
@@ -155,6 +159,7 @@ async fn execute(command: Command, output: Output) -> Result<(), Failure> {
         Command::Serve(serve::Serve::Ctrler(serve)) => serve.run(output).await,
         Command::Up(up) => up.run(output).await,
         Command::Status(status) => status.run(output).await,
+        Command::Member(member) => member.run(output).await,
         Command::Get(get) => get.run(output).await,
         Command::Put(put) => put.put(output).await,
         Command::Append(append) => append.append(output).await,

@@ -1,5 +1,6 @@
 //! `status`: every node in its own words, the offline ones too.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::replica::{Surroundings, dial};
 use crate::types::NodeId;
 
 /// A node that has not answered by then counts as offline; less if --timeout is.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 const HEADER: [&str; 13] = [
     "ID", "ADDRESS", "ROLE", "TERM", "LEADER", "COMMIT", "APPLIED", "LAG", "LOG", "KEYS", "SIZE", "DISK",
@@ -101,12 +102,21 @@ async fn ask_member(
     }
 }
 
+/// Asks every one of `nodes`, at the same time; the answers are in their order.
+pub(super) async fn ask_all(
+    nodes: &BTreeMap<NodeId, SocketAddr>,
+    cluster_id: Option<&str>,
+    within: Duration,
+    around: &Surroundings,
+) -> Vec<Result<Status, String>> {
+    join_all(nodes.iter().map(|(id, address)| ask_member(*id, *address, cluster_id, within, around))).await
+}
+
 impl StatusArgs {
     pub(super) async fn run(self, output: Output) -> Result<(), Failure> {
         let (nodes, around) = (self.client.cluster.resolve()?, surroundings()?);
         let (within, cluster_id) = (ANSWER_MAX.min(self.client.timeout), self.client.cluster_id.as_deref());
-        let asked = nodes.iter().map(|(id, address)| ask_member(*id, *address, cluster_id, within, &around));
-        let answers = join_all(asked).await;
+        let answers = ask_all(&nodes, cluster_id, within, &around).await;
         let commit = answers.iter().flatten().map(|status| status.commit).max().unwrap_or_default();
         let report = Report {
             leader: leader(answers.iter().flatten()),

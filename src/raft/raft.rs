@@ -8,6 +8,7 @@ use super::membership::Membership;
 use super::message::{Body, Entry, Message, Payload, Position};
 use super::progress::{Progress, Window};
 use super::read::Reads;
+use super::transfer::Transfer;
 use super::writes::Writes;
 use crate::mutants::{MutantId, Mutants};
 use crate::types::{Index, NodeId, Term};
@@ -90,6 +91,8 @@ pub struct Leader {
     pub reads: Reads,
     /// What this leader appended and has not committed, in bytes.
     pub uncommitted_bytes: usize,
+    /// Leadership is on its way to another member.
+    pub transfer: Option<Transfer>,
 }
 
 /// One node of a group.
@@ -141,6 +144,7 @@ impl Raft {
             Input::Message { from, message } => self.receive(from, message, out),
             Input::Propose(commands) => self.propose(commands, out),
             Input::Read(id) => self.read(id, out),
+            Input::Transfer { id, to } => self.transfer(id, to, out),
             Input::Persisted(id) => self.persisted(id, out),
             Input::Compact { through } => self.compact(through, out),
             Input::SnapshotOffered { from, term, position } => {
@@ -156,13 +160,21 @@ impl Raft {
         match body {
             Body::PreVote { last } => return self.pre_vote(from, term, last, out),
             Body::PreVoteReply { granted: true } => return self.pre_vote_granted(from, term, out),
-            // A node that hears its leader takes part in no election (dissertation, section 4.2.3).
-            Body::Vote { .. } if self.has_leader_besides(from) => return,
+            // A node that hears its leader takes part in no election (dissertation, section 4.2.3), unless that leader
+            // wants it.
+            Body::Vote { transfer, .. }
+                if self.has_leader_besides(from) && !(transfer && term > self.hard.term) =>
+            {
+                return;
+            }
             _ => {}
         }
         let mutants = self.config.mutants;
-        let counted =
-            mutants.is(MutantId::ElectionStaleVoteCounted) && matches!(body, Body::VoteReply { .. });
+        let counted = match body {
+            Body::VoteReply { .. } => mutants.is(MutantId::ElectionStaleVoteCounted),
+            Body::TimeoutNow => mutants.is(MutantId::ElectionStaleTimeoutNow),
+            _ => false,
+        };
         if term < self.hard.term && !counted {
             return self.answer_stale(from, &body, out);
         }
@@ -173,7 +185,7 @@ impl Raft {
             self.become_follower(term, None, out);
         }
         match body {
-            Body::Vote { last } => self.vote(from, last, out),
+            Body::Vote { last, transfer } => self.vote(from, last, transfer, out),
             Body::VoteReply { granted } => self.vote_answered(from, granted, out),
             Body::PreVoteReply { .. } => self.pre_vote_answered(from, false, out),
             Body::PreVote { .. } => {}
@@ -184,6 +196,7 @@ impl Raft {
             }
             Body::Heartbeat { commit, round } => self.heartbeat(from, commit, round, out),
             Body::HeartbeatReply { round } => self.heartbeat_answered(from, round, out),
+            Body::TimeoutNow => self.timeout_now(from, out),
         }
     }
 
@@ -207,6 +220,9 @@ impl Raft {
     pub(super) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, out: &mut Vec<Effect>) {
         if let Role::Leader(leader) = &mut self.role {
             leader.reads.refuse_all(None, out);
+            if let Some(transfer) = leader.transfer {
+                out.push(Effect::TransferEnded { id: transfer.id, given_up: false });
+            }
             out.push(Effect::Disarm(Timer::Heartbeat));
         }
         let was_following = matches!(self.role, Role::Follower);

@@ -22,9 +22,13 @@ impl Raft {
 
     pub(super) fn propose(&mut self, commands: Vec<(RequestId, Bytes)>, out: &mut Vec<Effect>) {
         let refusal = match &self.role {
-            Role::Leader(leader) => {
-                (leader.uncommitted_bytes >= self.config.uncommitted_bytes_max).then_some(Refusal::Overloaded)
-            }
+            Role::Leader(leader) => match leader.transfer {
+                Some(transfer) if !self.config.mutants.is(MutantId::ElectionProposalsDuringTransfer) => {
+                    Some(Refusal::Transferring(transfer.to))
+                }
+                _ => (leader.uncommitted_bytes >= self.config.uncommitted_bytes_max)
+                    .then_some(Refusal::Overloaded),
+            },
             _ => Some(Refusal::NotLeader(self.leader)),
         };
         if let Some(reason) = refusal {
@@ -101,6 +105,7 @@ impl Raft {
             self.apply_committed(out);
         }
         self.send_append(from, false, out);
+        self.transfer_if_ready(from, out);
     }
 
     pub(super) fn append_rejected(
@@ -199,6 +204,7 @@ impl Raft {
         let moved = std::mem::take(&mut progress.moved);
         let stuck = progress.matched < last && !moved;
         self.send_append(from, stuck, out);
+        self.transfer_if_ready(from, out);
         self.confirm_reads(out);
     }
 

@@ -51,6 +51,12 @@ enum Command {
     Propose { node: u64, commands: Vec<String> },
     /// A client reads.
     Read { node: u64, id: u64 },
+    /// An operator wants another node to lead.
+    Transfer {
+        node: u64,
+        #[arg(key)]
+        to: u64,
+    },
     /// Writes complete: of one node or of all, all or the first few.
     Persist {
         node: Option<u64>,
@@ -147,6 +153,7 @@ impl goldenscript::Runner for Runner {
             Command::Heartbeat(node) => cluster.heartbeat_timeout(node)?,
             Command::Propose { node, ref commands } => cluster.propose(node, commands)?,
             Command::Read { node, id } => cluster.read(node, id)?,
+            Command::Transfer { node, to } => cluster.transfer(node, to)?,
             Command::Persist { node, count } => cluster.persist(node, count)?,
             Command::Deliver { from, to, skip, count } => {
                 cluster.deliver(Pick { from, to, skip, count }, false)?
@@ -220,6 +227,15 @@ scripts! {
     joint_reads
     proposals_refused
     snapshot_figure_13
+    snapshot_race_with_appends
+    transfer_basics
+    transfer_brings_up_to_date
+    transfer_refused
+    transfer_given_up
+    transfer_lost_and_repeated
+    transfer_leadership_lost
+    transfer_by_snapshot
+    transfer_joint
     learner
 }
 

@@ -3,6 +3,7 @@
 
 mod bench;
 mod data;
+mod member;
 mod processes;
 mod servers;
 mod support;

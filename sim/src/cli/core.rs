@@ -61,6 +61,7 @@ pub(super) fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8,
                 ("commits", report.commits.to_string()),
                 ("snapshots", report.snapshots.to_string()),
                 ("reads", report.reads.to_string()),
+                ("transfers", report.transfers.to_string()),
                 ("verdict", verdict.to_owned()),
             ];
             if let Some(found) = &report.violation {

@@ -22,6 +22,8 @@ pub enum Action {
     Propose,
     /// A client reads.
     Read,
+    /// An operator wants another leader.
+    Transfer,
     /// A node makes its state durable.
     Flush,
     /// A node drops old entries.
@@ -80,6 +82,7 @@ impl Swarm {
             (Action::Restart, dice.pick(&[1, 4, 10])),
             (Action::Partition, dice.pick(&[0, 1, 2, 4])),
             (Action::Heal, dice.pick(&[1, 2, 4])),
+            (Action::Transfer, dice.pick(&[0, 0, 1, 4])),
         ];
         let mut table = vec![Action::Deliver; SLOTS];
         let chosen = weights.iter().flat_map(|(action, weight)| std::iter::repeat_n(*action, *weight));

@@ -55,7 +55,8 @@ fn of_message(message: &raft::Message) -> (u8, &'static str, String) {
     let word = |granted: bool| if granted { "granted" } else { "denied" };
     match &message.body {
         Some(Body::Vote(vote)) => {
-            (9, "vote", format!("vote for me in term {term}, my log ends at {}", last(vote)))
+            let why = if vote.transfer { ", the leader wants it" } else { "" };
+            (9, "vote", format!("vote for me in term {term}, my log ends at {}{why}", last(vote)))
         }
         Some(Body::VoteReply(reply)) => (9, "vote", format!("vote {} in term {term}", word(reply.granted))),
         Some(Body::PreVote(vote)) => {
@@ -64,6 +65,7 @@ fn of_message(message: &raft::Message) -> (u8, &'static str, String) {
         Some(Body::PreVoteReply(reply)) => {
             (8, "pre-vote", format!("pre-vote {} for term {term}", word(reply.granted)))
         }
+        Some(Body::TimeoutNow(_)) => (8, "vote", format!("lead after term {term}")),
         Some(Body::AppendRejected(no)) => (
             7,
             "append",

@@ -28,11 +28,12 @@ pub enum FaultKind {
     DiskStall,
     DiskFull,
     DiskIoError,
+    OpsTransfer,
 }
 
 impl FaultKind {
     /// Every kind, in the order of reports.
-    pub const ALL: [FaultKind; 17] = [
+    pub const ALL: [FaultKind; 18] = [
         FaultKind::NetLoss,
         FaultKind::NetDelay,
         FaultKind::NetReorder,
@@ -50,6 +51,7 @@ impl FaultKind {
         FaultKind::DiskStall,
         FaultKind::DiskFull,
         FaultKind::DiskIoError,
+        FaultKind::OpsTransfer,
     ];
 
     /// Its stable id.
@@ -72,6 +74,7 @@ impl FaultKind {
             FaultKind::DiskStall => "disk.stall",
             FaultKind::DiskFull => "disk.full",
             FaultKind::DiskIoError => "disk.io_error",
+            FaultKind::OpsTransfer => "ops.transfer",
         }
     }
 
@@ -95,6 +98,7 @@ impl FaultKind {
             FaultKind::DiskStall => "no write completes for a while",
             FaultKind::DiskFull => "writes fail: no space left",
             FaultKind::DiskIoError => "a write fails",
+            FaultKind::OpsTransfer => "an operator wants the target to lead; counts once it does",
         }
     }
 
@@ -112,7 +116,7 @@ impl FaultKind {
             FaultKind::DiskSlow => &["duration_ms", "factor"],
             FaultKind::NetPartition => &["duration_ms", "shape", "clients"],
             FaultKind::NetSlow => &["duration_ms", "bytes_per_second"],
-            FaultKind::NetReset | FaultKind::NodeRestart => &[],
+            FaultKind::NetReset | FaultKind::NodeRestart | FaultKind::OpsTransfer => &[],
             FaultKind::NodeKill
             | FaultKind::NodeCrash
             | FaultKind::NodeCrashAll
@@ -232,6 +236,8 @@ pub enum Action {
     DiskFull,
     #[serde(rename = "disk.io_error")]
     DiskIoError,
+    #[serde(rename = "ops.transfer")]
+    OpsTransfer,
 }
 
 impl Action {
@@ -255,6 +261,7 @@ impl Action {
             Action::DiskStall => FaultKind::DiskStall,
             Action::DiskFull => FaultKind::DiskFull,
             Action::DiskIoError => FaultKind::DiskIoError,
+            Action::OpsTransfer => FaultKind::OpsTransfer,
         }
     }
 }

@@ -120,6 +120,7 @@ impl Profile {
             FaultKind::DiskStall => Action::DiskStall,
             FaultKind::DiskFull => Action::DiskFull,
             FaultKind::DiskIoError => Action::DiskIoError,
+            FaultKind::OpsTransfer => Action::OpsTransfer,
         }
     }
 }
@@ -318,6 +319,7 @@ fn default_targets(kind: FaultKind) -> Vec<Target> {
         FaultKind::NetDuplicate => vec![Target::All, Target::Leader, Target::Random],
         FaultKind::NetPartition => vec![Target::Leader, Target::Minority, Target::Random, Target::Client],
         FaultKind::NetSlow | FaultKind::NetReset => vec![Target::Leader, Target::Random, Target::Client],
+        FaultKind::OpsTransfer => vec![Target::Follower, Target::Random],
         FaultKind::DiskFull | FaultKind::DiskIoError => vec![Target::Leader, Target::Follower],
         _ => vec![Target::Leader, Target::Follower, Target::Random, Target::Minority],
     }

@@ -52,7 +52,10 @@ impl World {
                 madsim::time::sleep(Duration::from_millis(fault.delay_after_ms)).await;
             }
         }
-        self.begin(&fault, there);
+        let hit = self.begin(&fault, there);
+        if fault.action == Action::OpsTransfer {
+            self.transfer(&hit).await;
+        }
         if let Some(duration_ms) = fault.duration_ms {
             madsim::time::sleep(Duration::from_millis(duration_ms)).await;
             self.end(&fault.id);
@@ -60,8 +63,17 @@ impl World {
         }
     }
 
-    /// Begins a fault; `there` is where its trigger was.
-    pub(crate) fn begin(&self, fault: &FaultEvent, there: Option<NodeId>) {
+    /// The first of `hit` is to lead, says an operator to the leader, past the network.
+    async fn transfer(&self, hit: &[Party]) {
+        let Some(to) = nodes(hit).next() else { return };
+        let Some(leader) = self.leader().filter(|leader| *leader != to) else { return };
+        let Some(replica) = self.replica(leader) else { return };
+        let transferred = replica.transfer(to).await;
+        self.count(FaultKind::OpsTransfer, transferred == Ok(to));
+    }
+
+    /// Begins a fault, and says whom it hits; `there` is where its trigger was.
+    pub(crate) fn begin(&self, fault: &FaultEvent, there: Option<NodeId>) -> Vec<Party> {
         let mut draw = self.draws.draw(&fault.id, 0, 0);
         let hit = self.resolve(&fault.target, there, &mut draw);
         let words: Vec<String> = hit.iter().map(|party| name(*party)).collect();
@@ -118,13 +130,15 @@ impl World {
             | Action::NetDuplicate { .. }
             | Action::NetSlow { .. }
             | Action::DiskSlow { .. }
-            | Action::DiskFull => {}
+            | Action::DiskFull
+            | Action::OpsTransfer => {}
         }
         if lasts(kind) {
-            let active = Active { action: fault.action.clone(), hit, cuts, met_before };
+            let active = Active { action: fault.action.clone(), hit: hit.clone(), cuts, met_before };
             lock(&self.active).insert(fault.id.clone(), active);
             self.set_all(kind);
         }
+        hit
     }
 
     fn end_nodes(&self, fault: &FaultEvent, hit: &[Party], end: End) {
@@ -195,9 +209,11 @@ impl World {
             FaultKind::DiskStall => disk.stalled,
             FaultKind::DiskFull => disk.full,
             FaultKind::DiskIoError => disk.write_errors,
-            FaultKind::NodeKill | FaultKind::NodeRestart | FaultKind::NodeCrash | FaultKind::NodeCrashAll => {
-                0
-            }
+            FaultKind::NodeKill
+            | FaultKind::NodeRestart
+            | FaultKind::NodeCrash
+            | FaultKind::NodeCrashAll
+            | FaultKind::OpsTransfer => 0,
         }
     }
 
@@ -264,6 +280,7 @@ fn lasts(kind: FaultKind) -> bool {
             | FaultKind::NodeCrash
             | FaultKind::NodeCrashAll
             | FaultKind::DiskTorn
+            | FaultKind::OpsTransfer
     )
 }
 

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{World, lock, node_address};
 use crate::disk::{DiskCounters, DiskSim};
 use crate::outcome::Violation;
+use crate::scenario::Action;
 
 /// A node that ended by itself is started again after this, as a service manager would.
 const RESTART_AFTER: Duration = Duration::from_millis(300);
@@ -36,11 +37,11 @@ pub(super) struct NodeState {
     is_retired: bool,
     /// What its disk had met when it was started.
     met_at_start: DiskCounters,
-    /// The way past the network to its replica, for a script.
+    /// The way past the network to its replica, for a script and for operators.
     reach: Reach,
 }
 
-/// How a script reaches a node's replica.
+/// How a script or an operator reaches a node's replica.
 enum Reach {
     Not,
     Opening(oneshot::Receiver<Handle<KvMachine>>),
@@ -136,7 +137,7 @@ impl World {
         lock(&self.nodes).get(&id).is_some_and(|node| node.is_up)
     }
 
-    /// The replica of a node that runs and has opened its disk, in a run with a script.
+    /// The replica of a node that runs and has opened its disk, in a run that looks past the network.
     pub(crate) fn replica(&self, id: NodeId) -> Option<Handle<KvMachine>> {
         let mut nodes = lock(&self.nodes);
         let reach = &mut nodes.get_mut(&id)?.reach;
@@ -153,7 +154,8 @@ impl World {
 
     /// Where a node that starts leaves its replica's handle.
     fn expect_replica(&self, id: NodeId) -> Option<oneshot::Sender<Handle<KvMachine>>> {
-        if self.plan.steps.is_empty() {
+        let operates = self.plan.faults.iter().any(|fault| fault.action == Action::OpsTransfer);
+        if self.plan.steps.is_empty() && !operates {
             return None;
         }
         let (ready, is_ready) = oneshot::channel();

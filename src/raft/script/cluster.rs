@@ -220,6 +220,11 @@ impl Cluster {
         self.step(NodeId(node), Input::Read(RequestId(id)))
     }
 
+    pub fn transfer(&mut self, node: u64, to: u64) -> Done {
+        self.requests += 1;
+        self.step(NodeId(node), Input::Transfer { id: RequestId(self.requests), to: NodeId(to) })
+    }
+
     pub fn persist(&mut self, node: Option<u64>, count: Option<usize>) -> Done {
         let nodes: Vec<u64> = node.map_or_else(|| (1..=self.shape.nodes).collect(), |node| vec![node]);
         for number in nodes {
@@ -458,6 +463,8 @@ impl Cluster {
             Effect::Refused { id: request, reason } => {
                 format!("{id} refuses request {}: {}", request.0, text::refusal(reason))
             }
+            Effect::TransferEnded { given_up: true, .. } => format!("{id} gives the transfer up and leads on"),
+            Effect::TransferEnded { .. } => format!("{id}'s transfer is over"),
             Effect::Arm(_) | Effect::Disarm(_) => return,
             Effect::SendSnapshot { to, term } => {
                 sent = Some(Packet { from: id, to, load: Load::Offer { term, state: node.state } });

@@ -2,7 +2,7 @@
 
 use super::super::options::ms;
 use super::super::snapshots;
-use super::{Alarm, Decision, Driver, ReplicaError};
+use super::{Alarm, Decision, Driver, ReplicaError, TransferError};
 use crate::machine::StateMachine;
 use crate::mutants::MutantId;
 use crate::raft::{Effect, Input, Timer, WriteId};
@@ -16,6 +16,11 @@ impl<M: StateMachine> Driver<M> {
                 } else {
                     self.perform(effect)?;
                 }
+            }
+        }
+        if let Some(leader) = self.raft.leader() {
+            for reply in self.transferred.drain(..) {
+                let _ = reply.send(Ok(leader));
             }
         }
         self.apply_some()
@@ -47,8 +52,14 @@ impl<M: StateMachine> Driver<M> {
                     let _ = reply.send(Decision::Refused(reason.into()));
                 } else if let Some((_, reply)) = self.confirming.remove(&id) {
                     let _ = reply.send(Decision::Refused(reason.into()));
+                } else if let Some(reply) = self.transferring.remove(&id) {
+                    let _ = reply.send(Err(reason.into()));
                 }
             }
+            Effect::TransferEnded { id, given_up } => match self.transferring.remove(&id) {
+                Some(reply) if given_up => drop(reply.send(Err(TransferError::GivenUp))),
+                waiting => self.transferred.extend(waiting),
+            },
             Effect::Arm(timer) => {
                 let delay_ms = match timer {
                     Timer::Heartbeat => self.options.heartbeat_ms,
