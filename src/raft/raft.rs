@@ -24,8 +24,11 @@ pub struct Config {
     pub append_bytes_max: usize,
     /// Unanswered appends per member.
     pub window: Window,
-    /// Proposals are refused while this many bytes of entries wait to be committed.
+    /// Proposals are refused while this many bytes of entries wait to be committed and durable here: a group that has
+    /// no majority, or a leader whose disk stands still, keeps no more.
     pub uncommitted_bytes_max: usize,
+    /// The same in entries, for small ones.
+    pub uncommitted_entries_max: u64,
     /// Reads are refused while this many wait.
     pub reads_max: usize,
     /// Planted bugs; of size zero without the feature `mutants`.
@@ -41,6 +44,7 @@ impl Config {
             append_bytes_max: 1 << 20,
             window: Window { appends_max: 64, bytes_max: 8 << 20 },
             uncommitted_bytes_max: 64 << 20,
+            uncommitted_entries_max: 128 << 10,
             reads_max: 16 << 10,
             mutants: Mutants::default(),
         }
@@ -89,7 +93,7 @@ pub struct Leader {
     pub opened_at: Index,
     /// Linearizable reads that wait.
     pub reads: Reads,
-    /// What this leader appended and has not committed, in bytes.
+    /// What this leader appended and has not handed to [`Effect::Apply`], in bytes.
     pub uncommitted_bytes: usize,
     /// Leadership is on its way to another member.
     pub transfer: Option<Transfer>,
@@ -273,7 +277,13 @@ impl Raft {
         let early = self.config.mutants.is(MutantId::ReplicationApplyBeforePersisted);
         let through = if early { self.commit } else { self.commit.min(self.writes.durable()) };
         if through > self.applying {
-            out.push(Effect::Apply(self.log.range(self.applying.next(), through).cloned().collect()));
+            let entries: Vec<Entry> = self.log.range(self.applying.next(), through).cloned().collect();
+            if let Role::Leader(leader) = &mut self.role {
+                // What was inherited was never counted.
+                let own = entries.iter().filter(|entry| entry.index >= leader.opened_at);
+                leader.uncommitted_bytes -= own.map(Entry::bytes).sum::<usize>();
+            }
+            out.push(Effect::Apply(entries));
             self.applying = through;
         }
     }

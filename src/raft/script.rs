@@ -29,6 +29,12 @@ enum Command {
         #[arg(key)]
         uncommitted_bytes_max: Option<usize>,
         #[arg(key)]
+        uncommitted_entries_max: Option<u64>,
+        #[arg(key)]
+        reads_max: Option<usize>,
+        #[arg(key)]
+        window_bytes_max: Option<usize>,
+        #[arg(key)]
         entries_max: Option<usize>,
         #[arg(key)]
         appends_max: Option<usize>,
@@ -141,11 +147,22 @@ impl goldenscript::Runner for Runner {
                 ref voters,
                 ref outgoing,
                 uncommitted_bytes_max,
+                uncommitted_entries_max,
+                reads_max,
+                window_bytes_max,
                 entries_max,
                 appends_max,
             } => {
-                let mutants = self.mutants;
-                let shape = Shape { nodes, entries_max, appends_max, uncommitted_bytes_max, mutants };
+                let shape = Shape {
+                    nodes,
+                    entries_max,
+                    appends_max,
+                    window_bytes_max,
+                    uncommitted_bytes_max,
+                    uncommitted_entries_max,
+                    reads_max,
+                    mutants: self.mutants,
+                };
                 *cluster = Cluster::new(shape, cluster::membership(nodes, learners, voters, outgoing)?);
             }
             Command::Disk { node, term, vote, ref log } => cluster.disk(node, term, vote, log)?,
@@ -213,6 +230,8 @@ scripts! {
     replication_figure_8
     replication_delayed_duplicate
     replication_window
+    replication_window_bytes
+    replication_slow_follower
     replication_lost_append
     snapshot_install
     snapshot_stale_refused
@@ -226,8 +245,12 @@ scripts! {
     joint_commit_and_check_quorum
     joint_reads
     proposals_refused
+    reads_refused
     snapshot_figure_13
     snapshot_race_with_appends
+    snapshot_race_two_snapshots
+    snapshot_race_deposed_leader
+    snapshot_race_crash
     transfer_basics
     transfer_brings_up_to_date
     transfer_refused

@@ -63,6 +63,7 @@ pub struct Swarm {
     append_bytes_max: usize,
     window: Window,
     uncommitted_bytes_max: usize,
+    uncommitted_entries_max: u64,
     reads_max: usize,
 }
 
@@ -104,6 +105,7 @@ impl Swarm {
             },
             uncommitted_bytes_max: dice.pick(&[40, 1000, 64 << 20]),
             reads_max: dice.pick(&[1, 3, 1000]),
+            uncommitted_entries_max: dice.pick(&[1, 8, 1000, 1000]),
         }
     }
 
@@ -120,6 +122,7 @@ impl Swarm {
             window: self.window,
             uncommitted_bytes_max: self.uncommitted_bytes_max,
             reads_max: self.reads_max,
+            uncommitted_entries_max: self.uncommitted_entries_max,
             mutants,
             ..Config::new(id)
         }

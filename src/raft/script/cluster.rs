@@ -25,7 +25,10 @@ pub struct Shape {
     pub nodes: u64,
     pub entries_max: Option<usize>,
     pub appends_max: Option<usize>,
+    pub window_bytes_max: Option<usize>,
     pub uncommitted_bytes_max: Option<usize>,
+    pub uncommitted_entries_max: Option<u64>,
+    pub reads_max: Option<usize>,
     pub mutants: Mutants,
 }
 
@@ -160,9 +163,11 @@ impl Cluster {
             append_entries_max: self.shape.entries_max.unwrap_or(1024),
             window: crate::raft::Window {
                 appends_max: self.shape.appends_max.unwrap_or(64),
-                bytes_max: usize::MAX,
+                bytes_max: self.shape.window_bytes_max.unwrap_or(usize::MAX),
             },
             uncommitted_bytes_max: self.shape.uncommitted_bytes_max.unwrap_or(usize::MAX),
+            uncommitted_entries_max: self.shape.uncommitted_entries_max.unwrap_or(u64::MAX),
+            reads_max: self.shape.reads_max.unwrap_or(usize::MAX),
             mutants: self.shape.mutants,
             ..Config::new(id)
         };
