@@ -97,6 +97,21 @@ catalogue! {
     ElectionNoCheckQuorum = "election"."no_check_quorum", caught by "raft.check_quorum" at [Unit, Core],
         "A leader that hears no quorum leads on, and takes proposals that it can never commit.",
         seen in "allengeorge/libraft#6, valkey-io/valkey#3916";
+    ElectionTransferToLagging = "election"."transfer_to_lagging", caught by "raft.transfer" at [Unit, Core],
+        "The target of a transfer is told to campaign although its log lacks entries; it loses, and nobody leads.",
+        seen in "redpanda-data/redpanda#2606, hashicorp/raft#487";
+    ElectionTransferVoteWithoutLogCheck = "election"."transfer_vote_without_log_check", caught by
+        "raft.leader_completeness" at [Unit, Core],
+        "A vote that the leader wants is given without a look at the log; an order that came late elects a node \
+         without committed entries.",
+        seen in "class of eBay/NuRaft#185: committed entries rolled back";
+    ElectionProposalsDuringTransfer = "election"."proposals_during_transfer", caught by "raft.transfer" at
+        [Unit, Core],
+        "Proposals are taken while leadership is on its way, so the target never catches up.",
+        seen in "hashicorp/raft#581";
+    ElectionStaleTimeoutNow = "election"."stale_timeout_now", caught by "raft.pre_vote" at [Unit, Core],
+        "An order to campaign is obeyed although it is of an earlier term: a working leader is deposed.",
+        seen in "class of tikv/raft-rs#234 and databendlabs/openraft#1806";
     ReplicationCommitOldTerm = "replication"."commit_old_term", caught by "raft.commit_current_term" at
         [Unit, Core, Model, Simulation],
         "Entries of earlier terms are committed by counting their replicas.",

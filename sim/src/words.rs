@@ -138,6 +138,7 @@ fn what(action: &Action, whom: &str) -> String {
         Action::ClientPause => format!("{whom} stands still"),
         Action::DiskBitrot { store: RotStore::Log } => format!("a bit in the log of {whom} turns"),
         Action::DiskBitrot { store: RotStore::State } => format!("a bit in the state of {whom} turns"),
+        Action::OpsTransfer => format!("an operator wants {whom} to lead"),
     }
 }
 

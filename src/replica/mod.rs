@@ -25,7 +25,7 @@ use bytes::Bytes;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-pub use driver::{Decision, Denial, ReplicaError};
+pub use driver::{Decision, Denial, ReplicaError, TransferError};
 pub use leadership::Leadership;
 pub use options::Options;
 pub use service::RaftService;
@@ -39,6 +39,7 @@ use crate::observe::Observer;
 use crate::proto::admin::Status;
 use crate::raft::{Config, Membership};
 use crate::storage::{StorageError, Volume};
+use crate::types::NodeId;
 use driver::{Driver, Event, Opened};
 use timers::Moment;
 
@@ -140,6 +141,16 @@ impl<M: StateMachine> Handle<M> {
         match self.events.try_send(Event::Query { query, stale, deadline, reply }) {
             Ok(()) => decided.await.unwrap_or(Decision::Refused(Denial::Unhealthy)),
             Err(full) => Decision::Refused(denial(&full)),
+        }
+    }
+
+    /// Wants `to` to lead. Who leads afterwards: mostly `to`, as elections go. Dropped, it goes on all the same.
+    pub async fn transfer(&self, to: NodeId) -> Result<NodeId, TransferError> {
+        let (reply, transferred) = oneshot::channel();
+        match self.events.try_send(Event::Transfer { to, reply }) {
+            Ok(()) => transferred.await.unwrap_or(Err(TransferError::Stopped)),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(TransferError::Overloaded),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(TransferError::NotLeader(None)),
         }
     }
 

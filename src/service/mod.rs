@@ -24,7 +24,7 @@ use crate::proto::kv::{self as pb, RefusedReason, command, done, reply, request}
 use crate::replica::frames::{Joiner, Splitter};
 use crate::replica::link::{Channel, Party, Route};
 use crate::replica::timers::Moment;
-use crate::replica::{Decision, Denial, FORMAT_VERSION, Handle, Identity, Surroundings};
+use crate::replica::{Decision, Denial, FORMAT_VERSION, Handle, Identity, Surroundings, TransferError};
 use crate::session::Reply;
 use crate::types::{ConfigNum, Index, NodeId, ShardId};
 use in_flight::{Entry, InFlight};
@@ -374,6 +374,30 @@ impl<M: Served> Admin for ClientService<M> {
         status.disk_bytes = self.handle.disk_bytes().await.unwrap_or_default();
         Ok(Response::new(status))
     }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<admin::TransferRequest>,
+    ) -> Result<Response<admin::TransferReply>, Status> {
+        use admin::transfer_reply::Outcome;
+        let admin::TransferRequest { to, wait_ms, cluster_id } = request.into_inner();
+        if !cluster_id.is_empty() && cluster_id != self.identity.cluster_id {
+            let reason = format!("this is cluster {:?}, not {cluster_id:?}", self.identity.cluster_id);
+            return Err(Status::failed_precondition(reason));
+        }
+        let wait = Duration::from_millis(wait_ms.min(DEADLINE_MS_MAX));
+        let transfer = self.handle.transfer(NodeId(to));
+        let outcome = match self.surroundings.clock.timeout(wait, transfer).await {
+            Some(Ok(leader)) => Outcome::Leader(leader.0),
+            Some(Err(TransferError::NotLeader(leader))) => {
+                Outcome::NotLeader(leader.map_or(0, |node| node.0))
+            }
+            Some(Err(error @ TransferError::Stopped)) => Outcome::Unknown(error.to_string()),
+            Some(Err(error)) => Outcome::Refused(error.to_string()),
+            None => Outcome::Unknown("nobody was seen to lead within the time given".to_owned()),
+        };
+        Ok(Response::new(admin::TransferReply { outcome: Some(outcome) }))
+    }
 }
 
 fn accepted(id: u64, result: done::Result, index: u64) -> pb::Reply {
@@ -402,6 +426,12 @@ fn denied(id: u64, denial: &Denial) -> pb::Reply {
             RefusedReason::RefusedNotLeader,
             "this node does not lead",
             leader.map_or(0, |node| node.0),
+        ),
+        Denial::Transferring(to) => refusal(
+            id,
+            RefusedReason::RefusedNotLeader,
+            format!("leadership is on its way to {to}"),
+            to.0,
         ),
         Denial::Overloaded => refusal(id, RefusedReason::RefusedOverloaded, "too much is waiting", 0),
         Denial::Deadline => refusal(id, RefusedReason::RefusedDeadline, "the deadline has passed", 0),

@@ -100,7 +100,7 @@ pub enum Pulled {
 }
 
 /// What a group has of a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Held {
     /// The shard.
     pub shard: ShardId,

@@ -174,7 +174,7 @@ fn free_addresses(count: u64) -> BTreeMap<NodeId, SocketAddr> {
 }
 
 fn surroundings(seed: u64) -> Surroundings {
-    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "sharded") }
+    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "sharded"), buggify: Buggify::default() }
 }
 
 /// Waits until `ready` gives something.

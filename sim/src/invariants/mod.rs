@@ -11,6 +11,7 @@
 //! | raft.vote_once | one vote per term, durable before it is answered | 5.2 |
 //! | raft.pre_vote | a node raises its term only after a quorum said that it would vote | dissertation 9.6 |
 //! | raft.check_quorum | a leader that hears no quorum for an election timeout stops leading | dissertation 6.2 |
+//! | raft.transfer | leadership goes to a member that holds everything, and no proposal is taken meanwhile | dissertation 3.10 |
 //! | raft.monotonic | term, commit and applied never go back | figure 2 |
 //! | raft.ack_durable | what is acknowledged or committed by counting is durable | 5.3; dissertation 10.2.1 |
 //! | raft.read_index | a read returns nothing older than what was committed when it came | dissertation 6.4 |
@@ -40,6 +41,7 @@ mod pre_vote;
 mod read_index;
 mod snapshot;
 mod state_machine_safety;
+mod transfer;
 mod vote_once;
 
 use eraft::observe::Event;
@@ -187,6 +189,7 @@ impl Default for Suite {
                 Box::<monotonic::Monotonic>::default(),
                 Box::<pre_vote::PreVote>::default(),
                 Box::<check_quorum::CheckQuorum>::default(),
+                Box::<transfer::Transfer>::default(),
             ],
         }
     }

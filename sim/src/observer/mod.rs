@@ -169,7 +169,9 @@ impl Watcher {
 
     /// A node's state was damaged from outside.
     pub fn state_is_bad(&self, node: NodeId) {
-        self.lock().suite.state_is_bad(node);
+        if let Some(group) = self.lock().groups.get_mut(&Place::of(node)) {
+            group.suite.state_is_bad(node);
+        }
     }
 
     /// The node's process is gone.

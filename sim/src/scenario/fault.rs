@@ -36,11 +36,12 @@ pub enum FaultKind {
     ClientCrash,
     ClientPause,
     DiskBitrot,
+    OpsTransfer,
 }
 
 impl FaultKind {
     /// Every kind, in the order of reports.
-    pub const ALL: [FaultKind; 22] = [
+    pub const ALL: [FaultKind; 23] = [
         FaultKind::NetLoss,
         FaultKind::NetDelay,
         FaultKind::NetReorder,
@@ -63,6 +64,7 @@ impl FaultKind {
         FaultKind::ClientCrash,
         FaultKind::ClientPause,
         FaultKind::DiskBitrot,
+        FaultKind::OpsTransfer,
     ];
 
     /// Its stable id.
@@ -90,6 +92,7 @@ impl FaultKind {
             FaultKind::ClientCrash => "client.crash",
             FaultKind::ClientPause => "client.pause",
             FaultKind::DiskBitrot => "disk.bitrot",
+            FaultKind::OpsTransfer => "ops.transfer",
         }
     }
 
@@ -120,6 +123,7 @@ impl FaultKind {
             FaultKind::DiskBitrot => {
                 "a bit of the log or of the state turns, on a minority of the disks at most"
             }
+            FaultKind::OpsTransfer => "an operator wants the target to lead; counts once it does",
         }
     }
 
@@ -137,7 +141,7 @@ impl FaultKind {
             FaultKind::DiskSlow => &["duration_ms", "factor"],
             FaultKind::NetPartition => &["duration_ms", "shape", "clients"],
             FaultKind::NetSlow => &["duration_ms", "bytes_per_second"],
-            FaultKind::NetReset | FaultKind::NodeRestart => &[],
+            FaultKind::NetReset | FaultKind::NodeRestart | FaultKind::OpsTransfer => &[],
             FaultKind::ClockSkew => &["duration_ms", "speed"],
             FaultKind::ClockJump => &["jump_ms"],
             FaultKind::DiskBitrot => &["store"],
@@ -311,6 +315,8 @@ pub enum Action {
     ClientPause,
     #[serde(rename = "disk.bitrot")]
     DiskBitrot { store: RotStore },
+    #[serde(rename = "ops.transfer")]
+    OpsTransfer,
 }
 
 impl Action {
@@ -339,6 +345,7 @@ impl Action {
             Action::ClientCrash => FaultKind::ClientCrash,
             Action::ClientPause => FaultKind::ClientPause,
             Action::DiskBitrot { .. } => FaultKind::DiskBitrot,
+            Action::OpsTransfer => FaultKind::OpsTransfer,
         }
     }
 }

@@ -149,6 +149,7 @@ impl Profile {
             FaultKind::ClientCrash => Action::ClientCrash,
             FaultKind::ClientPause => Action::ClientPause,
             FaultKind::DiskBitrot => Action::DiskBitrot { store },
+            FaultKind::OpsTransfer => Action::OpsTransfer,
         }
     }
 }
@@ -361,6 +362,7 @@ fn default_targets(kind: FaultKind) -> Vec<Target> {
         FaultKind::NetDuplicate => vec![Target::All, Target::Leader, Target::Random],
         FaultKind::NetPartition => vec![Target::Leader, Target::Minority, Target::Random, Target::Client],
         FaultKind::NetSlow | FaultKind::NetReset => vec![Target::Leader, Target::Random, Target::Client],
+        FaultKind::OpsTransfer => vec![Target::Follower, Target::Random],
         FaultKind::DiskFull | FaultKind::DiskIoError => vec![Target::Leader, Target::Follower],
         FaultKind::ClockSkew => vec![Target::Leader, Target::Follower, Target::Minority, Target::All],
         FaultKind::ClientCrash | FaultKind::ClientPause => vec![Target::Client],

@@ -12,6 +12,7 @@ use eraft::replica::Surroundings;
 use eraft::replica::link::Party;
 use eraft::replica::timers::Clock;
 
+use super::faults::name;
 use super::{World, lock};
 use crate::places::{self, Place};
 use crate::workload::{self, Progress, Work};

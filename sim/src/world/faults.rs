@@ -17,7 +17,7 @@ use super::{World, lock};
 use crate::disk::Failure;
 use crate::net::LinkConfig;
 use crate::outcome::Hit;
-use crate::places;
+use crate::places::{self, Place};
 use crate::scenario::{Action, FaultKind, RotStore};
 use crate::schedule::FaultEvent;
 use crate::timing::Spread;
@@ -55,7 +55,10 @@ impl World {
                 madsim::time::sleep(Duration::from_millis(fault.delay_after_ms)).await;
             }
         }
-        self.begin(&fault, there);
+        let hit = self.begin(&fault, there);
+        if fault.action == Action::OpsTransfer {
+            self.transfer(&hit).await;
+        }
         if let Some(duration_ms) = fault.duration_ms {
             madsim::time::sleep(Duration::from_millis(duration_ms)).await;
             self.end(&fault.id);
@@ -66,8 +69,17 @@ impl World {
         }
     }
 
-    /// Begins a fault; `there` is where its trigger was.
-    pub(crate) fn begin(&self, fault: &FaultEvent, there: Option<NodeId>) {
+    /// The first of `hit` is to lead, says an operator to the leader, past the network.
+    async fn transfer(&self, hit: &[Party]) {
+        let Some(to) = nodes(hit).next() else { return };
+        let Some(leader) = self.leader_of(&self.nodes_of(Place::of(to))).filter(|leader| *leader != to) else { return };
+        let Some(replica) = self.replica(leader) else { return };
+        let transferred = replica.transfer(to).await;
+        self.count(FaultKind::OpsTransfer, transferred == Ok(to));
+    }
+
+    /// Begins a fault, and says whom it hits; `there` is where its trigger was.
+    pub(crate) fn begin(&self, fault: &FaultEvent, there: Option<NodeId>) -> Vec<Party> {
         let mut draw = self.draws.draw(&fault.id, 0, 0);
         let hit = self.resolve(&fault.target, there, &mut draw);
         let words: Vec<String> = hit.iter().map(|party| name(*party)).collect();
@@ -139,22 +151,26 @@ impl World {
             | Action::NetSlow { .. }
             | Action::ClockSkew { .. }
             | Action::DiskSlow { .. }
-            | Action::DiskFull => {}
+            | Action::DiskFull
+            | Action::OpsTransfer => {}
         }
         if lasts(kind) {
-            let active = Active { action: fault.action.clone(), hit, cuts, met_before };
+            let active = Active { action: fault.action.clone(), hit: hit.clone(), cuts, met_before };
             lock(&self.active).insert(fault.id.clone(), active);
             self.set_all(kind);
         }
+        hit
     }
 
-    /// Turns a bit on the disks of `hit`, but never on more than a minority of all disks in a run: what has rotted
+    /// Turns a bit on the disks of `hit`, but never on more than a minority of a group's disks in a run: what has rotted
     /// counts as lost until it is found.
     fn rot(&self, store: RotStore, hit: &[Party], draw: &mut Draw) {
-        let minority = (self.node_ids().len() - 1) / 2;
         for id in nodes(hit) {
+            let group = self.nodes_of(Place::of(id));
+            let minority = (group.len() - 1) / 2;
             let mut rotten = lock(&self.rotten);
-            if !rotten.contains(&id) && rotten.len() >= minority {
+            let already = group.iter().filter(|member| rotten.contains(member)).count();
+            if !rotten.contains(&id) && already >= minority {
                 continue;
             }
             let name = match store {
@@ -253,7 +269,8 @@ impl World {
             | FaultKind::NodeCrash
             | FaultKind::NodeCrashAll
             | FaultKind::ClockJump
-            | FaultKind::ClientCrash => 0,
+            | FaultKind::ClientCrash
+            | FaultKind::OpsTransfer => 0,
         }
     }
 
@@ -336,6 +353,7 @@ fn lasts(kind: FaultKind) -> bool {
             | FaultKind::DiskTorn
             | FaultKind::ClockJump
             | FaultKind::ClientCrash
+            | FaultKind::OpsTransfer
     )
 }
 

@@ -25,6 +25,7 @@ use super::{World, lock};
 use crate::disk::{DiskCounters, DiskSim};
 use crate::outcome::Violation;
 use crate::places::{self, Place};
+use crate::scenario::Action;
 
 /// A node that ended by itself is started again after this, as a service manager would.
 const RESTART_AFTER: Duration = Duration::from_millis(300);
@@ -41,7 +42,7 @@ pub(super) struct NodeState {
     is_retired: bool,
     /// What its disk had met when it was started.
     met_at_start: DiskCounters,
-    /// The way past the network to its replica.
+    /// The way past the network to its replica, for a script and for operators.
     reach: Reach,
     /// Its clock, which outlives its process.
     pub(super) clock: Clock,
@@ -216,7 +217,8 @@ impl World {
         id: NodeId,
         reached: fn(Handle<M>) -> Reached,
     ) -> Option<oneshot::Sender<Handle<M>>> {
-        if self.plan.steps.is_empty() {
+        let operates = self.plan.faults.iter().any(|fault| fault.action == Action::OpsTransfer);
+        if self.plan.steps.is_empty() && !operates {
             return None;
         }
         let (ready, mut is_ready) = oneshot::channel();

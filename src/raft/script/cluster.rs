@@ -25,7 +25,10 @@ pub struct Shape {
     pub nodes: u64,
     pub entries_max: Option<usize>,
     pub appends_max: Option<usize>,
+    pub window_bytes_max: Option<usize>,
     pub uncommitted_bytes_max: Option<usize>,
+    pub uncommitted_entries_max: Option<u64>,
+    pub reads_max: Option<usize>,
     pub mutants: Mutants,
 }
 
@@ -162,9 +165,11 @@ impl Cluster {
             append_entries_max: self.shape.entries_max.unwrap_or(1024),
             window: crate::raft::Window {
                 appends_max: self.shape.appends_max.unwrap_or(64),
-                bytes_max: usize::MAX,
+                bytes_max: self.shape.window_bytes_max.unwrap_or(usize::MAX),
             },
             uncommitted_bytes_max: self.shape.uncommitted_bytes_max.unwrap_or(usize::MAX),
+            uncommitted_entries_max: self.shape.uncommitted_entries_max.unwrap_or(u64::MAX),
+            reads_max: self.shape.reads_max.unwrap_or(usize::MAX),
             mutants: self.shape.mutants,
             ..Config::new(id)
         };
@@ -220,6 +225,11 @@ impl Cluster {
 
     pub fn read(&mut self, node: u64, id: u64) -> Done {
         self.step(NodeId(node), Input::Read(RequestId(id)))
+    }
+
+    pub fn transfer(&mut self, node: u64, to: u64) -> Done {
+        self.requests += 1;
+        self.step(NodeId(node), Input::Transfer { id: RequestId(self.requests), to: NodeId(to) })
     }
 
     pub fn persist(&mut self, node: Option<u64>, count: Option<usize>) -> Done {
@@ -470,6 +480,8 @@ impl Cluster {
             Effect::Refused { id: request, reason } => {
                 format!("{id} refuses request {}: {}", request.0, text::refusal(reason))
             }
+            Effect::TransferEnded { given_up: true, .. } => format!("{id} gives the transfer up and leads on"),
+            Effect::TransferEnded { .. } => format!("{id}'s transfer is over"),
             Effect::Arm(_) | Effect::Disarm(_) => return,
             Effect::SendSnapshot { to, term } => {
                 sent = Some(Packet { from: id, to, load: Load::Offer { term, state: node.state } });

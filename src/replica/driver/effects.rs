@@ -2,7 +2,7 @@
 
 use super::super::options::ms;
 use super::super::pointer;
-use super::{Alarm, Decision, Driver, ReplicaError};
+use super::{Alarm, Decision, Driver, ReplicaError, TransferError};
 use crate::buggify::Point;
 use crate::machine::StateMachine;
 use crate::mutants::MutantId;
@@ -21,6 +21,11 @@ impl<M: StateMachine> Driver<M> {
         }
         let leads = matches!(self.raft.role(), Role::Leader(_));
         self.leadership.set(leads.then_some(self.raft.hard().term));
+        if let Some(leader) = self.raft.leader() {
+            for reply in self.transferred.drain(..) {
+                let _ = reply.send(Ok(leader));
+            }
+        }
         self.apply_some()
     }
 
@@ -50,8 +55,14 @@ impl<M: StateMachine> Driver<M> {
                     let _ = reply.send(Decision::Refused(reason.into()));
                 } else if let Some((_, reply)) = self.confirming.remove(&id) {
                     let _ = reply.send(Decision::Refused(reason.into()));
+                } else if let Some(reply) = self.transferring.remove(&id) {
+                    let _ = reply.send(Err(reason.into()));
                 }
             }
+            Effect::TransferEnded { id, given_up } => match self.transferring.remove(&id) {
+                Some(reply) if given_up => drop(reply.send(Err(TransferError::GivenUp))),
+                waiting => self.transferred.extend(waiting),
+            },
             Effect::Arm(timer) => {
                 let delay_ms = match timer {
                     Timer::Heartbeat => self.options.heartbeat_ms,

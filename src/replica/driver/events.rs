@@ -91,6 +91,11 @@ impl<M: StateMachine> Driver<M> {
             Event::Status { reply } => {
                 let _ = reply.send(self.status());
             }
+            Event::Transfer { to, reply } => {
+                let id = self.request_id();
+                self.transferring.insert(id, reply);
+                self.step(Input::Transfer { id, to });
+            }
             Event::SnapshotOffered { from, term, position, decision } => {
                 if self.receiving || self.offer.is_some() {
                     let _ = decision.send(Err("another snapshot is being received".to_owned()));

@@ -59,6 +59,8 @@ pub enum Denial {
     NotLeader(Option<NodeId>),
     /// Too much is waiting.
     Overloaded,
+    /// Leadership is on its way to this node.
+    Transferring(NodeId),
     /// The request's time was up before it was taken.
     Deadline,
     /// The node has stopped acknowledging.
@@ -69,7 +71,43 @@ impl From<Refusal> for Denial {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotLeader(leader) => Denial::NotLeader(leader),
-            Refusal::Overloaded => Denial::Overloaded,
+            Refusal::Transferring(to) => Denial::Transferring(to),
+            // Only a transfer asks for a voter, and its refusals go another way.
+            Refusal::Overloaded | Refusal::NotVoter => Denial::Overloaded,
+        }
+    }
+}
+
+/// Why leadership did not go where it was to go. But for `Stopped`, nothing of the transfer is under way any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// Ask the leader, if one is known.
+    #[error("this node does not lead")]
+    NotLeader(Option<NodeId>),
+    /// Leadership is already on its way.
+    #[error("leadership is already on its way to {0}")]
+    UnderWay(NodeId),
+    /// The member has no vote.
+    #[error("it is no voting member of the group")]
+    NotVoter,
+    /// Too much is waiting.
+    #[error("too much is waiting")]
+    Overloaded,
+    /// The member did not take over within an election timeout, and this node leads on.
+    #[error("it did not take over within an election timeout; the leader is still the same")]
+    GivenUp,
+    /// This node stopped while it waited.
+    #[error("the node stopped")]
+    Stopped,
+}
+
+impl From<Refusal> for TransferError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotLeader(leader) => TransferError::NotLeader(leader),
+            Refusal::Overloaded => TransferError::Overloaded,
+            Refusal::Transferring(to) => TransferError::UnderWay(to),
+            Refusal::NotVoter => TransferError::NotVoter,
         }
     }
 }
@@ -97,6 +135,10 @@ pub(super) enum Event<M: StateMachine> {
     },
     Status {
         reply: oneshot::Sender<Status>,
+    },
+    Transfer {
+        to: NodeId,
+        reply: Transferred,
     },
     SnapshotOffered {
         from: NodeId,
@@ -143,6 +185,8 @@ enum Alarm {
 }
 
 type Answer<T> = oneshot::Sender<Decision<T>>;
+/// Who leads after a transfer, or why it was none.
+type Transferred = oneshot::Sender<Result<NodeId, TransferError>>;
 /// A read with its question.
 type Read<M> = (<M as StateMachine>::Query, Answer<<M as StateMachine>::Answer>);
 /// Asks whether a snapshot is wanted; the answer is the name of the store to write, or why not.
@@ -204,6 +248,10 @@ pub(super) struct Driver<M: StateMachine> {
     confirming: BTreeMap<RequestId, Read<M>>,
     /// Confirmed reads that wait for the state to get there.
     reads: BTreeMap<(Index, RequestId), Read<M>>,
+    /// Transfers of leadership that the core was asked for.
+    transferring: BTreeMap<RequestId, Transferred>,
+    /// Those of them that are over, until it is known who leads.
+    transferred: Vec<Transferred>,
 
     /// A snapshot that the core is being asked about.
     offer: Option<Offer>,
@@ -264,6 +312,8 @@ impl<M: StateMachine> Driver<M> {
             proposed: BTreeMap::new(),
             confirming: BTreeMap::new(),
             reads: BTreeMap::new(),
+            transferring: BTreeMap::new(),
+            transferred: Vec::new(),
             offer: None,
             receiving: false,
             staged: None,

@@ -226,3 +226,59 @@ async fn eraft_b21_a_waiter_never_gets_the_reply_of_another_entry_at_its_index()
     assert!(matches!(decision, Decision::Unknown(_)), "{decision:?}");
     running.abort();
 }
+
+/// Who leads next is told once it is known; a transfer that is given up is told as that, and what was refused meanwhile
+/// says where leadership is going.
+#[tokio::test]
+async fn a_transfer_ends_with_who_leads_or_is_given_up() {
+    let journal = Arc::new(Journal::default());
+    let options = Options { heartbeat_ms: 20, election_timeout_ms: (60, 60), ..Options::default() };
+    let replica = replica(3, options, journal.clone(), Arc::default()).await;
+    let handle = replica.handle();
+    let running = tokio::spawn(replica.run(std::future::pending()));
+    let says = |from, term, body| {
+        let messages = vec![Message { term: Term(term), body }];
+        assert!(handle.events.try_send(Event::Messages { from: NodeId(from), messages }).is_ok());
+    };
+    assert_eq!(handle.transfer(NodeId(2)).await, Err(TransferError::NotLeader(None)));
+    while !journal.mentions("PreVote { last") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    says(2, 1, Body::PreVoteReply { granted: true });
+    while !journal.mentions("body: Vote {") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    says(2, 1, Body::VoteReply { granted: true });
+    while handle.status().await.expect("it runs").role != "leader" {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(handle.transfer(NodeId(9)).await, Err(TransferError::NotVoter));
+    assert_eq!(handle.transfer(NodeId(1)).await, Ok(NodeId(1)), "it leads already");
+
+    let to_nobody = handle.clone();
+    let asked = tokio::spawn(async move { to_nobody.transfer(NodeId(3)).await });
+    while !journal.mentions("Transfer { id: RequestId(4)") {
+        tokio::task::yield_now().await;
+    }
+    let refused = handle.propose(open_session(1), soon()).await;
+    assert_eq!(refused, Decision::Refused(Denial::Transferring(NodeId(3))));
+    assert_eq!(handle.transfer(NodeId(2)).await, Err(TransferError::UnderWay(NodeId(3))));
+    // The quorum is there when the election timeout comes; the target is not.
+    says(2, 1, Body::AppendAccepted { matched: Index(1) });
+    assert_eq!(asked.await.expect("it ends"), Err(TransferError::GivenUp));
+
+    says(2, 1, Body::AppendAccepted { matched: Index(1) });
+    let to_two = handle.clone();
+    let asked = tokio::spawn(async move { to_two.transfer(NodeId(2)).await });
+    while !journal.mentions("body: TimeoutNow") {
+        tokio::task::yield_now().await;
+    }
+    says(2, 2, Body::Vote { last: Position { index: Index(1), term: Term(1) }, transfer: true });
+    while handle.status().await.expect("it runs").role != "follower" {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!asked.is_finished(), "nobody is known to lead");
+    says(2, 2, Body::Heartbeat { commit: Index(1), round: 0 });
+    assert_eq!(asked.await.expect("it ends"), Ok(NodeId(2)));
+    running.abort();
+}
