@@ -62,14 +62,20 @@ impl Transfer {
         let to = NodeId(self.to);
         if !nodes.contains_key(&to) {
             let known = nodes.len();
-            return Err(Failure::usage(format!("--to {}: --cluster names {known} nodes, from 1 on", self.to)));
+            return Err(Failure::usage(format!(
+                "--to {}: --cluster names {known} nodes, from 1 on",
+                self.to
+            )));
         }
         let deadline = around.clock.now().after(self.client.timeout);
         let mut last = "nobody leads".to_owned();
         loop {
             let left = deadline.since(around.clock.now());
             if left.is_zero() {
-                return Err(Failure::new(Code::Unavailable, format!("member transfer: {last}; try `eraft status`")));
+                return Err(Failure::new(
+                    Code::Unavailable,
+                    format!("member transfer: {last}; try `eraft status`"),
+                ));
             }
             let cluster_id = self.client.cluster_id.as_deref();
             let answers = status::ask_all(&nodes, cluster_id, left.min(status::ANSWER_MAX), &around).await;
@@ -80,7 +86,8 @@ impl Transfer {
                 around.clock.sleep(LOOK_EVERY.min(left)).await;
                 continue;
             };
-            let said = if leader == to { Said::Leads(to) } else { self.ask(nodes[&leader], left, &around).await };
+            let said =
+                if leader == to { Said::Leads(to) } else { self.ask(nodes[&leader], left, &around).await };
             match said {
                 Said::Leads(now) if now == to => {
                     let moved = leader != to;
@@ -97,7 +104,8 @@ impl Transfer {
                     return Err(Failure::new(Code::Refused, format!("member transfer: to {to}: {why}")));
                 }
                 Said::Unknown(why) => {
-                    let message = format!("member transfer: outcome unknown: {leader}: {why}; see `eraft status`");
+                    let message =
+                        format!("member transfer: outcome unknown: {leader}: {why}; see `eraft status`");
                     return Err(Failure::new(Code::Unknown, message));
                 }
                 Said::NotLeader => {

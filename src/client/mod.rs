@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::history::{Operation, OperationResult, Outcome as Recorded, Recorder};
+use crate::mutants::Mutants;
 use crate::proto::kv::{self as pb, RefusedReason, done, mutation, mutation_result, reply, request};
 use crate::random::Site;
 use crate::replica::Surroundings;
@@ -49,6 +50,8 @@ pub struct ClientOptions {
     pub backoff_ms: (u64, u64),
     /// The servers' window of a session; at most this many numbers are in use.
     pub session_window: u64,
+    /// Planted bugs; of size zero without the feature `mutants`.
+    pub mutants: Mutants,
 }
 
 impl ClientOptions {
@@ -62,6 +65,7 @@ impl ClientOptions {
             attempt_ms: 1_000,
             backoff_ms: (5, 250),
             session_window: 64,
+            mutants: Mutants::default(),
         }
     }
 }

@@ -171,11 +171,9 @@ impl Transport {
         Self { peers, clock: surroundings.clock.clone() }
     }
 
-    /// Queues `message` for `to`; it is lost if the queue is full or there is no such peer.
-    pub fn send(&self, to: NodeId, message: Message) {
-        if let Some(peer) = self.peers.get(&to) {
-            let _ = peer.queue.try_send(message);
-        }
+    /// Queues `message` for `to`; it is lost if the queue is full or there is no such peer, and that is false.
+    pub fn send(&self, to: NodeId, message: Message) -> bool {
+        self.peers.get(&to).is_some_and(|peer| peer.queue.try_send(message).is_ok())
     }
 
     /// `peer` answered a request: it hears us.

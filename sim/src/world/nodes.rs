@@ -75,7 +75,7 @@ impl World {
             let incarnation = Arc::new(AtomicU64::new(0));
             let start = Start {
                 seed: self.seed,
-                machine: self.machine(),
+                machine: self.machine(*id),
                 options: self.node_options(*id, &addresses),
                 world: Arc::downgrade(self),
                 exits: self.exits.clone(),
@@ -125,11 +125,12 @@ impl World {
         }
     }
 
-    fn machine(&self) -> KvMachine {
+    fn machine(&self, id: NodeId) -> KvMachine {
         let sessions_max = self.plan.configuration.cluster.sessions_max;
         let sessions = SessionLimits { sessions_max, ..SessionLimits::default() };
         let limits = KvLimits { sessions, ..KvLimits::default() };
-        KvMachine::new(limits, self.mutants).expect("the scenario's bounds are the machine's")
+        KvMachine::new(limits, self.mutants.in_process(id.0))
+            .expect("the scenario's bounds are the machine's")
     }
 
     /// Does this node's process run?
