@@ -115,9 +115,6 @@ catalogue! {
     ElectionTimerNotRandomised = "election"."timer_not_randomised", caught by "sim.liveness" at [Simulation],
         "Every node waits equally long for a leader, so they ask for votes at the same time, again and again.",
         seen in "goraft/raft#13, class of baidu/braft#464";
-    ElectionStaleTimeout = "election"."stale_timeout", caught by "raft.monotonic" at [Unit],
-        "A timer that was armed again goes off at its first deadline: a node stands for election under a leader.",
-        seen in "eRaft: a timer that was overtaken makes a leader a candidate";
     ReplicationCommitOldTerm = "replication"."commit_old_term", caught by "raft.commit_current_term" at
         [Unit, Core, Model, Simulation],
         "Entries of earlier terms are committed by counting their replicas.",
@@ -229,6 +226,9 @@ catalogue! {
     AsyncDropIsDelivery = "async"."drop_is_delivery", caught by "raft.ack_durable" at [Simulation],
         "An append that the full queue to a peer drops counts as acknowledged.",
         seen in "class of rabbitmq/ra#202 and etcd-io/etcd#2227";
+    AsyncStaleTimeout = "async"."stale_timeout", caught by "raft.monotonic" at [Unit],
+        "A timer that was armed again goes off at its first deadline: a node stands for election under a leader.",
+        seen in "eRaft: a timer that was overtaken makes a leader a candidate";
     CtrlerHashOrder = "ctrler"."rebalance_by_hash_order", caught by "ctrler.deterministic" at [Unit, Simulation],
         "Which group gets which shard depends on the order of a hash map, which differs from process to process.",
         seen in "the classic mistake of the MIT 6.824 shard controller; eRaft B32 ranges over a Go map";

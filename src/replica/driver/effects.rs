@@ -83,7 +83,7 @@ impl<M: StateMachine> Driver<M> {
                     }
                 };
                 let at = self.surroundings.clock.now().after(ms(delay_ms));
-                let stale = mutants.is(MutantId::ElectionStaleTimeout) && timer == Timer::Election;
+                let stale = mutants.is(MutantId::AsyncStaleTimeout) && timer == Timer::Election;
                 if !(stale && self.wheel.is_armed(&Alarm::Raft(timer))) {
                     self.wheel.arm(Alarm::Raft(timer), at);
                 }
