@@ -63,14 +63,20 @@ impl Transfer {
         let to = NodeId(self.to);
         if !nodes.contains_key(&to) {
             let known = nodes.len();
-            return Err(Failure::usage(format!("--to {}: --cluster names {known} nodes, from 1 on", self.to)));
+            return Err(Failure::usage(format!(
+                "--to {}: --cluster names {known} nodes, from 1 on",
+                self.to
+            )));
         }
         let deadline = around.clock.now().after(self.group.reach.timeout);
         let mut last = "nobody leads".to_owned();
         loop {
             let left = deadline.since(around.clock.now());
             if left.is_zero() {
-                return Err(Failure::new(Code::Unavailable, format!("member transfer: {last}; try `eraft status`")));
+                return Err(Failure::new(
+                    Code::Unavailable,
+                    format!("member transfer: {last}; try `eraft status`"),
+                ));
             }
             let within = left.min(status::ANSWER_MAX);
             let answers = join_all(nodes.values().map(|address| status::ask(*address, within, &around))).await;
@@ -81,7 +87,8 @@ impl Transfer {
                 around.clock.sleep(LOOK_EVERY.min(left)).await;
                 continue;
             };
-            let said = if leader == to { Said::Leads(to) } else { self.ask(nodes[&leader], left, &around).await };
+            let said =
+                if leader == to { Said::Leads(to) } else { self.ask(nodes[&leader], left, &around).await };
             match said {
                 Said::Leads(now) if now == to => {
                     let moved = leader != to;
@@ -98,7 +105,8 @@ impl Transfer {
                     return Err(Failure::new(Code::Refused, format!("member transfer: to {to}: {why}")));
                 }
                 Said::Unknown(why) => {
-                    let message = format!("member transfer: outcome unknown: {leader}: {why}; see `eraft status`");
+                    let message =
+                        format!("member transfer: outcome unknown: {leader}: {why}; see `eraft status`");
                     return Err(Failure::new(Code::Unknown, message));
                 }
                 Said::NotLeader => {

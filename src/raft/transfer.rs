@@ -29,7 +29,9 @@ impl Raft {
             Role::Leader(leader) => match leader.transfer {
                 Some(under_way) => Refusal::Transferring(under_way.to),
                 None if !is_voter => Refusal::NotVoter,
-                None if to == self.config.id => return out.push(Effect::TransferEnded { id, given_up: false }),
+                None if to == self.config.id => {
+                    return out.push(Effect::TransferEnded { id, given_up: false });
+                }
                 None => {
                     leader.transfer = Some(Transfer { id, to });
                     // A whole election timeout from now on.

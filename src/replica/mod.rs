@@ -81,6 +81,7 @@ impl<M: StateMachine> Replica<M> {
             options: setup.options.clone(),
             surroundings: setup.surroundings.clone(),
             volume: setup.volume.clone(),
+            mutants: setup.config.mutants,
             travelled: Arc::default(),
         });
         let driver = Driver::new(setup, inbox, events.downgrade(), service.travelled.clone(), opened);
@@ -169,6 +170,11 @@ impl<M: StateMachine> Handle<M> {
         let (reply, status) = oneshot::channel();
         self.events.send(Event::Status { reply }).await.ok()?;
         status.await.ok()
+    }
+
+    /// The replica's timings and bounds.
+    pub fn options(&self) -> &Options {
+        &self.service.options
     }
 
     /// Bytes that the data directory uses, an estimate.

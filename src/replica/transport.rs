@@ -176,11 +176,11 @@ impl Transport {
         Self { peers, clock, buggify }
     }
 
-    /// Queues `message` for `to`; it is lost if the queue is full or there is no such peer.
-    pub fn send(&self, to: NodeId, mut message: Message) {
-        let Some(peer) = self.peers.get(&to) else { return };
+    /// Queues `message` for `to`; it is lost if the queue is full or there is no such peer, and that is false.
+    pub fn send(&self, to: NodeId, mut message: Message) -> bool {
+        let Some(peer) = self.peers.get(&to) else { return false };
         if self.buggify.forces(Point::FullPeerQueue) {
-            return;
+            return false;
         }
         if let Body::Append { entries, .. } = &mut message.body
             && entries.len() > 1
@@ -188,7 +188,7 @@ impl Transport {
         {
             entries.truncate(1);
         }
-        let _ = peer.queue.try_send(message);
+        peer.queue.try_send(message).is_ok()
     }
 
     /// `peer` answered a request: it hears us.

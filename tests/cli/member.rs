@@ -17,9 +17,8 @@ impl Trio {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let cluster = addresses(free_ports(3), 3);
-        let servers = (1..=3).map(|id| {
-            Server::start(serve(id, &cluster, directory.path()).args(["--log-level", "off"])).0
-        });
+        let servers = (1..=3)
+            .map(|id| Server::start(serve(id, &cluster, directory.path()).args(["--log-level", "off"])).0);
         Self { servers: servers.collect(), cluster, _directory: directory }
     }
 
@@ -57,7 +56,8 @@ fn leadership_goes_where_the_operator_says_and_nowhere_else() {
     let (second, third) = (first % 3 + 1, (first + 1) % 3 + 1);
     trio.run(&["member", "transfer", "--to", &second.to_string()]).printed(&format!("n{second} leads\n"));
     assert_eq!(trio.leader(), second);
-    trio.run(&["member", "transfer", "--to", &second.to_string()]).printed(&format!("n{second} leads already\n"));
+    trio.run(&["member", "transfer", "--to", &second.to_string()])
+        .printed(&format!("n{second} leads already\n"));
     let again = trio.run(&["member", "transfer", "--to", &third.to_string(), "-o", "json"]).json();
     assert_eq!(again, answer(third, true));
     let already = trio.run(&["member", "transfer", "--to", &third.to_string(), "-o", "json"]).json();
@@ -68,13 +68,25 @@ fn leadership_goes_where_the_operator_says_and_nowhere_else() {
     trio.servers[first as usize - 1].child.kill().unwrap();
     trio.servers[first as usize - 1].wait();
     let dead = trio.run(&["member", "transfer", "--to", &first.to_string()]);
-    dead.failed(1, &["member transfer", &format!("n{first}"), "did not take over within an election timeout"]);
+    dead.failed(
+        1,
+        &["member transfer", &format!("n{first}"), "did not take over within an election timeout"],
+    );
     assert_eq!(trio.leader(), third);
     trio.run(&["put", "a", "2"]).printed("OK\n");
 
     trio.run(&["member", "transfer", "--to", "4"]).failed(2, &["--to 4", "--cluster names 3 nodes"]);
     trio.run(&["member", "transfer", "--to", "0"]).failed(2, &["--to", "0"]);
-    let other = trio.run(&["member", "transfer", "--to", &second.to_string(), "--cluster-id", "other", "--timeout", "1s"]);
+    let other = trio.run(&[
+        "member",
+        "transfer",
+        "--to",
+        &second.to_string(),
+        "--cluster-id",
+        "other",
+        "--timeout",
+        "1s",
+    ]);
     other.failed(3, &["nobody leads", "cluster \"eraft\""]);
 
     // Two of three are gone: there is nobody to ask.
@@ -82,5 +94,6 @@ fn leadership_goes_where_the_operator_says_and_nowhere_else() {
         trio.servers[number as usize - 1].child.kill().unwrap();
         trio.servers[number as usize - 1].wait();
     }
-    trio.run(&["member", "transfer", "--to", "1", "--timeout", "500ms"]).failed(3, &["nobody leads", "eraft status"]);
+    trio.run(&["member", "transfer", "--to", "1", "--timeout", "500ms"])
+        .failed(3, &["nobody leads", "eraft status"]);
 }

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use eraft::buggify::Buggify;
 use eraft::client::{Client, ClientOptions, Outcome, Which};
 use eraft::ctrler::{Config, CtrlerMachine};
 use eraft::history::Recorder;

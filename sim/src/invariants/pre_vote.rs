@@ -54,7 +54,8 @@ impl Invariant for PreVote {
         self.judged += 1;
         let promised = self.promised.remove(&step.node).unwrap_or_default();
         if !is_wanted
-            && !quorum::is_quorum(raft.membership(), |node| node == step.node || promised.contains(&node)) {
+            && !quorum::is_quorum(raft.membership(), |node| node == step.node || promised.contains(&node))
+        {
             let message = format!("asks for votes in term {term}, which only {promised:?} promised");
             return Err(step.violation(ID, "a term was raised without the consent of a quorum", message));
         }

@@ -40,7 +40,8 @@ impl Invariant for Transfer {
                     return Err(step.violation(ID, "a proposal was taken during a transfer", message));
                 }
             }
-            Input::Transfer { .. } if matches!(raft.role(), Role::Leader(leader) if leader.transfer.is_some()) => {
+            Input::Transfer { .. } if matches!(raft.role(), Role::Leader(leader) if leader.transfer.is_some()) =>
+            {
                 self.transferring.insert(step.node);
             }
             _ => {}
@@ -57,7 +58,11 @@ impl Invariant for Transfer {
                     let last = raft.log().last().index;
                     if matched != Some(last) || !raft.membership().is_voter(*to) {
                         let message = format!("tells {to} to lead, which holds {matched:?} of {last}");
-                        return Err(step.violation(ID, "a member was told to lead that lacks entries", message));
+                        return Err(step.violation(
+                            ID,
+                            "a member was told to lead that lacks entries",
+                            message,
+                        ));
                     }
                 }
                 _ => {}

@@ -136,6 +136,7 @@ impl World {
             cluster_id: "simulated".to_owned(),
             number,
             deadline_ms,
+            mutants: self.mutants,
             attempt_ms: (deadline_ms / 3).clamp(1, ATTEMPT_MS_MAX),
             ..ClientOptions::new(nodes)
         }

@@ -165,9 +165,10 @@ impl World {
         SessionLimits { sessions_max, ..SessionLimits::default() }
     }
 
-    fn kv_machine(&self) -> KvMachine {
+    fn kv_machine(&self, id: NodeId) -> KvMachine {
         let limits = KvLimits { sessions: self.session_limits(), ..KvLimits::default() };
-        KvMachine::new(limits, self.mutants).expect("the scenario's bounds are the machine's")
+        KvMachine::new(limits, self.mutants.in_process(id.0))
+            .expect("the scenario's bounds are the machine's")
     }
 
     /// `process` tells one start of one node from all others.
@@ -374,7 +375,7 @@ impl Start {
         let never = std::future::pending();
         let result = match Place::of(id) {
             Place::Alone => {
-                let (machine, ready) = (world.kv_machine(), world.expect_replica(id, Reached::Kv));
+                let (machine, ready) = (world.kv_machine(id), world.expect_replica(id, Reached::Kv));
                 drop(world);
                 serve(machine, self.options, volume, surroundings, watcher, ready, never).await
             }

@@ -480,7 +480,9 @@ impl Cluster {
             Effect::Refused { id: request, reason } => {
                 format!("{id} refuses request {}: {}", request.0, text::refusal(reason))
             }
-            Effect::TransferEnded { given_up: true, .. } => format!("{id} gives the transfer up and leads on"),
+            Effect::TransferEnded { given_up: true, .. } => {
+                format!("{id} gives the transfer up and leads on")
+            }
             Effect::TransferEnded { .. } => format!("{id}'s transfer is over"),
             Effect::Arm(_) | Effect::Disarm(_) => return,
             Effect::SendSnapshot { to, term } => {

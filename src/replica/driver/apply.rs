@@ -7,6 +7,7 @@ use super::super::state::Summary;
 use super::{Alarm, Decision, Denial, Driver, ReplicaError};
 use crate::buggify::Point;
 use crate::machine::StateMachine;
+use crate::mutants::MutantId;
 use crate::observe::Event as Observed;
 use crate::proto::admin::Status;
 use crate::raft::{Base, Entry, Input, Payload};
@@ -68,8 +69,9 @@ impl<M: StateMachine> Driver<M> {
         self.observer.observe(self.identity.id, &applied);
         if let Some((term, waiter)) = self.proposed.remove(&position.index) {
             // Another term's entry took the place: ours can never be committed (and never get its reply: B21).
+            let any = self.raft.config().mutants.is(MutantId::KvReplyOfAnother);
             let decision = match reply {
-                Some(reply) if term == position.term => Decision::Done(reply, position.index),
+                Some(reply) if term == position.term || any => Decision::Done(reply, position.index),
                 _ => Decision::Refused(Denial::NotLeader(self.raft.leader())),
             };
             let _ = waiter.send(decision);
@@ -126,8 +128,12 @@ impl<M: StateMachine> Driver<M> {
         let durable = self.state.durable().base.position.index;
         let held = self.held.iter().map(|held| held.summary.base.position.index);
         let needed = self.sending.values().copied().chain(held).min();
+        let mutants = self.raft.config().mutants;
         let bytes_left_max = if is_eager { 0 } else { self.options.log_bytes_max / 2 };
-        let mut through = log.last_to_drop(bytes_left_max).min(durable);
+        let mut through = log.last_to_drop(bytes_left_max);
+        if !mutants.is(MutantId::SnapshotLogCutTooFar) {
+            through = through.min(durable);
+        }
         if let Some(needed) = needed {
             if log.bytes() <= SNAPSHOT_LOG_FACTOR * self.options.log_bytes_max {
                 through = through.min(needed);

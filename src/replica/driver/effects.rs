@@ -6,17 +6,27 @@ use super::{Alarm, Decision, Driver, ReplicaError, TransferError};
 use crate::buggify::Point;
 use crate::machine::StateMachine;
 use crate::mutants::MutantId;
-use crate::raft::{Effect, Input, Role, Timer, WriteId};
+use crate::raft::{Body, Effect, Input, Message, Role, Timer, WriteId};
+use crate::types::{Index, NodeId};
 
 impl<M: StateMachine> Driver<M> {
     pub(super) async fn execute(&mut self) -> Result<(), ReplicaError> {
         while !self.effects.is_empty() {
+            let mut installed = None;
             for effect in std::mem::take(&mut self.effects) {
                 if let Effect::InstallSnapshot { base } = effect {
+                    if self.raft.config().mutants.is(MutantId::SnapshotLogResetFirst) {
+                        installed = Some(base);
+                        continue;
+                    }
                     self.install(base).await?;
                 } else {
                     self.perform(effect)?;
                 }
+            }
+            if let Some(base) = installed {
+                self.reset_log_first().await?;
+                self.install(base).await?;
             }
         }
         let leads = matches!(self.raft.role(), Role::Leader(_));
@@ -30,13 +40,14 @@ impl<M: StateMachine> Driver<M> {
     }
 
     pub(super) fn perform(&mut self, effect: Effect) -> Result<(), ReplicaError> {
+        let mutants = self.raft.config().mutants;
         match effect {
             Effect::Persist(persist) => self.persists.push(persist),
             Effect::Send { to, message, after } => {
-                let early = self.raft.config().mutants.is(MutantId::DiskReplyBeforeSync);
+                let early = mutants.is(MutantId::DiskReplyBeforeSync);
                 match after.filter(|id| *id > self.written && !early) {
                     Some(id) => self.waiting_sends.push_back((id, to, message)),
-                    None => self.transport.send(to, message),
+                    None => self.send(to, message),
                 }
             }
             Effect::Apply(entries) => self.unapplied.extend(entries),
@@ -70,12 +81,18 @@ impl<M: StateMachine> Driver<M> {
                         self.options.heartbeat_ms
                     }
                     Timer::Election => {
-                        let (low, high) = self.options.election_timeout_ms;
+                        let (low, mut high) = self.options.election_timeout_ms;
+                        if mutants.is(MutantId::ElectionTimerNotRandomised) {
+                            high = low;
+                        }
                         self.election_draws.next().between(low, high)
                     }
                 };
                 let at = self.surroundings.clock.now().after(ms(delay_ms));
-                self.wheel.arm(Alarm::Raft(timer), at);
+                let stale = mutants.is(MutantId::AsyncStaleTimeout) && timer == Timer::Election;
+                if !(stale && self.wheel.is_armed(&Alarm::Raft(timer))) {
+                    self.wheel.arm(Alarm::Raft(timer), at);
+                }
             }
             Effect::Disarm(timer) => self.wheel.disarm(&Alarm::Raft(timer)),
             Effect::SendSnapshot { to, term } => self.send_snapshot(to, term)?,
@@ -99,6 +116,35 @@ impl<M: StateMachine> Driver<M> {
         Ok(())
     }
 
+    fn send(&mut self, to: NodeId, message: Message) {
+        let delivered = match (&message.body, self.raft.config().mutants.is(MutantId::AsyncDropIsDelivery)) {
+            (Body::Append { previous, entries, .. }, true) => {
+                Some(Index(previous.index.0 + entries.len() as u64))
+            }
+            _ => None,
+        };
+        let term = message.term;
+        let is_queued = self.transport.send(to, message);
+        if let Some(matched) = delivered.filter(|_| !is_queued) {
+            let message = Message { term, body: Body::AppendAccepted { matched } };
+            self.raft.step(Input::Message { from: to, message }, &mut self.effects);
+        }
+    }
+
+    /// The planted bug `snapshot.log_reset_first`: what is to be written after the switch is written before it.
+    async fn reset_log_first(&mut self) -> Result<(), ReplicaError> {
+        if let Some((id, writing)) = self.writing.take() {
+            writing.await?;
+            self.persisted(id);
+        }
+        self.submit_writes();
+        if let Some((id, writing)) = self.writing.take() {
+            writing.await?;
+            self.persisted(id);
+        }
+        Ok(())
+    }
+
     pub(super) fn submit_writes(&mut self) {
         if self.writing.is_some() || self.persists.is_empty() {
             return;
@@ -117,7 +163,7 @@ impl<M: StateMachine> Driver<M> {
             && *after <= id
         {
             let (_, to, message) = self.waiting_sends.pop_front().expect("there is a first one");
-            self.transport.send(to, message);
+            self.send(to, message);
         }
         self.step(Input::Persisted(id));
     }

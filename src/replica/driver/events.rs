@@ -4,6 +4,7 @@ use super::super::timers::Moment;
 use super::{Alarm, Decision, Denial, Driver, Event, ReplicaError};
 use crate::buggify::Point;
 use crate::machine::StateMachine;
+use crate::mutants::MutantId;
 use crate::observe::Event as Observed;
 use crate::raft::{Effect, Input, RequestId};
 use bytes::Bytes;
@@ -48,11 +49,35 @@ impl<M: StateMachine> Driver<M> {
             Denial::Overloaded
         } else {
             let id = self.request_id();
+            let reply = self.or_planted_reply(&command, reply);
             self.proposing.insert(id, reply);
             return Some((id, command));
         };
         let _ = reply.send(Decision::Refused(denial));
         None
+    }
+
+    /// Who is told how a proposal ended. The planted bug `kv.reply_before_log` computes the reply now, and tells it then.
+    fn or_planted_reply(
+        &self,
+        command: &Bytes,
+        reply: oneshot::Sender<Decision<M::Reply>>,
+    ) -> oneshot::Sender<Decision<M::Reply>> {
+        if !self.raft.config().mutants.is(MutantId::KvReplyBeforeLog) {
+            return reply;
+        }
+        let at = self.raft.log().last();
+        let Ok((_, early)) = self.machine.apply(&self.state, at, command) else { return reply };
+        let (late, decided) = oneshot::channel();
+        tokio::spawn(async move {
+            let decision = match decided.await {
+                Ok(Decision::Done(_, index)) => Decision::Done(early, index),
+                Ok(other) => other,
+                Err(_) => return,
+            };
+            let _ = reply.send(decision);
+        });
+        late
     }
 
     pub(super) fn request_id(&mut self) -> RequestId {
@@ -82,6 +107,10 @@ impl<M: StateMachine> Driver<M> {
             Event::Query { query, deadline, reply, .. } => {
                 if self.surroundings.clock.now() >= deadline {
                     let _ = reply.send(Decision::Refused(Denial::Deadline));
+                    return;
+                }
+                if self.reads.len() >= self.options.reads_max {
+                    let _ = reply.send(Decision::Refused(Denial::Overloaded));
                     return;
                 }
                 let id = self.request_id();
@@ -152,7 +181,8 @@ impl<M: StateMachine> Driver<M> {
         self.raft.step(input, &mut self.effects);
         let (input, effects) = (copy.as_ref(), &self.effects[before..]);
         self.observer.observe(self.identity.id, &Observed::Stepped { input, effects, raft: &self.raft });
-        if led && !self.raft.is_leader() {
+        let wait = self.raft.config().mutants.is(MutantId::KvReplyOfAnother);
+        if led && !self.raft.is_leader() && !wait {
             // They may be committed by the next leader or overwritten; the clients' retries find out.
             let leader = self.raft.leader();
             for (_, reply) in std::mem::take(&mut self.proposed).into_values() {

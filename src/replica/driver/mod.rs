@@ -31,6 +31,7 @@ use super::state::{State, Summary};
 use super::timers::{Moment, Wheel};
 use super::transport::{Identity, Surroundings, Transport};
 use crate::machine::StateMachine;
+use crate::mutants::MutantId;
 use crate::observe::{Event as Observed, Observer};
 use crate::proto::admin::Status;
 use crate::raft::{Effect, Entry, Message, Persist, Position, Raft, Refusal, RequestId, Timer, WriteId};
@@ -376,13 +377,13 @@ impl<M: StateMachine> Driver<M> {
                 () = &mut shutdown => return self.stop().await,
                 result = completion(&mut self.writing) => {
                     let id = self.writing.take().expect("it completed").0;
-                    result?;
+                    self.or_planted(result)?;
                     self.persisted(id);
                     None
                 }
                 result = completion(&mut self.flushing) => {
                     let summary = self.flushing.take().expect("it completed").0;
-                    result.map_err(state_error)?;
+                    self.or_planted(result).map_err(state_error)?;
                     self.flushed(summary)?;
                     None
                 }
@@ -401,6 +402,16 @@ impl<M: StateMachine> Driver<M> {
             }
             self.fire_timers().await?;
             self.execute().await?;
+        }
+    }
+
+    /// The result of a write, as the planted bugs see it.
+    fn or_planted(&self, result: Result<(), StorageError>) -> Result<(), StorageError> {
+        let mutants = self.raft.config().mutants;
+        match result {
+            Err(StorageError::Full { .. }) if mutants.is(MutantId::DiskFullIsSuccess) => Ok(()),
+            Err(_) if mutants.is(MutantId::AsyncPersistErrorIgnored) => Ok(()),
+            result => result,
         }
     }
 

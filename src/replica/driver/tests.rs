@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::buggify::Buggify;
-use crate::kv::{KvLimits, KvMachine};
+use crate::kv::{KvLimits, KvMachine, KvQuery};
 use crate::mutants::Mutants;
 use crate::raft::{Body, Config, Membership};
 use crate::random::Draws;
@@ -280,5 +280,66 @@ async fn a_transfer_ends_with_who_leads_or_is_given_up() {
     assert!(!asked.is_finished(), "nobody is known to lead");
     says(2, 2, Body::Heartbeat { commit: Index(1), round: 0 });
     assert_eq!(asked.await.expect("it ends"), Ok(NodeId(2)));
+    running.abort();
+}
+
+/// What does not fit is refused at once: the inbox is full, and so are the reads that wait for the state.
+#[tokio::test]
+async fn a_full_node_says_so_and_keeps_no_more() {
+    let options = Options { inbox_capacity: 3, ..Options::default() };
+    let replica = replica(1, options, Arc::default(), Arc::default()).await;
+    let handle = replica.handle();
+    // Nobody runs it, so nothing is taken out.
+    let asked: Vec<_> = (0..3).map(|client| begin_to_propose(&handle, client)).collect();
+    assert!(asked.iter().all(Option::is_none), "three wait");
+    for full in [
+        handle.propose(open_session(9), soon()).await,
+        handle.propose(open_session(10), Moment(Duration::ZERO)).await,
+    ] {
+        assert_eq!(full, Decision::Refused(Denial::Overloaded));
+    }
+    let query = KvQuery::Status;
+    assert_eq!(handle.query(query, false, soon()).await, Decision::Refused(Denial::Overloaded));
+    assert_eq!(handle.transfer(NodeId(1)).await, Err(TransferError::Overloaded));
+}
+
+/// Puts a proposal into the inbox, as far as it goes without the driver.
+fn begin_to_propose(
+    handle: &crate::replica::Handle<KvMachine>,
+    client: u64,
+) -> Option<Decision<crate::session::Reply>> {
+    use std::future::Future as _;
+    let mut proposing = Box::pin(handle.propose(open_session(client), soon()));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match proposing.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(decision) => Some(decision),
+        std::task::Poll::Pending => None,
+    }
+}
+
+/// Reads that are confirmed and wait for the state are bounded too. Here the overlay is full, so nothing is applied.
+#[tokio::test]
+async fn reads_that_wait_for_the_state_are_bounded() {
+    let options = Options {
+        heartbeat_ms: 5,
+        election_timeout_ms: (10, 20),
+        apply_overlay_bytes_max: 0,
+        reads_max: 2,
+        ..Options::default()
+    };
+    let replica = replica(1, options, Arc::default(), Arc::default()).await;
+    let handle = replica.handle();
+    let running = tokio::spawn(replica.run(std::future::pending()));
+    while handle.status().await.is_some_and(|status| status.role != "leader") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (told, mut answers) = mpsc::unbounded_channel();
+    for _ in 0..3 {
+        let (handle, told) = (handle.clone(), told.clone());
+        tokio::spawn(async move { told.send(handle.query(KvQuery::Status, false, soon()).await) });
+    }
+    assert_eq!(answers.recv().await, Some(Decision::Refused(Denial::Overloaded)), "one too many");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(answers.try_recv().is_err(), "the others wait");
     running.abort();
 }
