@@ -12,9 +12,7 @@ use prost::Message as _;
 use super::chunk::check;
 use super::migrate::{Accepted, Arrival, NotServed, Reign, Stage, Tenures};
 use super::query::{ShardAnswer, ShardQuery};
-use super::record::{
-    Adopted, damaged, data_prefix, load_adopted, load_tenures, save_tenures, shard_prefix,
-};
+use super::record::{Adopted, damaged, data_prefix, load_adopted, load_tenures, save_tenures, shard_prefix};
 use crate::ctrler::shard_of;
 use crate::kv::{KvLimits, KvMachine, KvReply, LimitError};
 use crate::machine::{Content, StateMachine, hash_delta};

@@ -59,6 +59,6 @@ pub use follow::{Follow, adopt, follow};
 pub use machine::{DELETE_BYTES_MAX, DELETE_PAIRS_MAX, ShardMachine, ShardReply};
 pub use migrate::{Chore, Next, NotServed, Reign, ShardState, Stage, Tenure, Tenures};
 pub use node::{GroupOptions, serve};
-pub use record::data_of_key;
 pub use query::{Held, Pulled, ShardAnswer, ShardQuery};
+pub use record::data_of_key;
 pub use worker::MigrationOptions;

@@ -16,9 +16,7 @@ use crate::client::{Client, ClientOptions, members};
 use crate::proto::shardkv::{self as pb, pulled};
 use crate::replica::Surroundings;
 use crate::replica::timers::Moment;
-use crate::shardkv::{
-    Answered, Chore, Chores, Errand, Reign, ShardAnswer, ShardQuery, ShardReply, due,
-};
+use crate::shardkv::{Answered, Chore, Chores, Errand, Reign, ShardAnswer, ShardQuery, ShardReply, due};
 use crate::types::{GroupId, ShardId};
 
 /// An errand that failed.
