@@ -64,6 +64,7 @@ pub(super) struct Arguments {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum StageWord {
     Core,
+    Model,
     Simulation,
 }
 
@@ -78,6 +79,7 @@ impl From<StageWord> for Stage {
     fn from(word: StageWord) -> Self {
         match word {
             StageWord::Core => Stage::Core,
+            StageWord::Model => Stage::Model,
             StageWord::Simulation => Stage::Simulation,
         }
     }
@@ -181,8 +183,8 @@ fn examine(
         Stage::ALL.into_iter().filter(|stage| stage.sees(mutant) && only.is_none_or(|only| only == *stage));
     let mut rows = Vec::new();
     for stage in stages {
-        // The scheduler over the core knows none of the ingredients.
-        if stage == Stage::Core && !exam.without.is_empty() {
+        // Only the simulation has ingredients.
+        if stage != Stage::Simulation && !exam.without.is_empty() {
             continue;
         }
         rows.push(Row { without: exam.without.clone(), ..exam.hold(simulate, mutant, stage)? });

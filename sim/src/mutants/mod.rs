@@ -18,6 +18,7 @@ pub use table::{Row, Table, TableError};
 
 use crate::core;
 use crate::fuzz::Source;
+use crate::model;
 use crate::outcome::Verdict;
 use crate::parallel;
 use crate::runner::{self, Internal, RunOptions, Simulate};
@@ -40,18 +41,21 @@ const HOPELESS_RANGES: usize = 4;
 pub enum Stage {
     /// The random schedulers over pure code: Raft's core, and the machines of the sharded store.
     Core,
+    /// The model checker. It has no seeds: what is counted is the states that were visited, and there is one range.
+    Model,
     /// Simulated clusters.
     Simulation,
 }
 
 impl Stage {
     /// Every stage, cheapest first.
-    pub const ALL: [Stage; 2] = [Stage::Core, Stage::Simulation];
+    pub const ALL: [Stage; 3] = [Stage::Core, Stage::Model, Stage::Simulation];
 
     /// Its word in tables and options.
     pub fn word(self) -> &'static str {
         match self {
             Stage::Core => "core",
+            Stage::Model => "model",
             Stage::Simulation => "simulation",
         }
     }
@@ -64,6 +68,7 @@ impl Stage {
     fn layer(self) -> Layer {
         match self {
             Stage::Core => Layer::Core,
+            Stage::Model => Layer::Model,
             Stage::Simulation => Layer::Simulation,
         }
     }
@@ -76,6 +81,7 @@ impl Stage {
     fn seeds_max(self) -> u64 {
         match self {
             Stage::Core => CORE_SEEDS_MAX,
+            Stage::Model => 1,
             Stage::Simulation => SIMULATION_SEEDS_MAX,
         }
     }
@@ -125,6 +131,7 @@ impl Exam {
     pub fn hold(&self, simulate: Simulate, mutant: &Mutant, stage: Stage) -> Result<Row, ExamError> {
         let source = match stage {
             Stage::Core => None,
+            Stage::Model => return Ok(summary(mutant, stage, &[self.search_models(mutant)])),
             Stage::Simulation => Some(self.scenario_of(mutant)?),
         };
         let search = |range: usize| self.search(simulate, mutant, stage, source.as_ref(), range as u64);
@@ -187,6 +194,30 @@ impl Exam {
             seeds: found.map(|found| found.seed - first + 1),
             oracle: found.map(|found| found.violation.oracle.clone()),
             core_seconds,
+        }
+    }
+
+    /// The models that can see the mutant's group, until one finds it.
+    fn search_models(&self, mutant: &Mutant) -> Search {
+        let is_sharded = |name: &str| name.starts_with("shards.");
+        let is_wanted = |name: &str| match mutant.group {
+            "shardkv" => is_sharded(name),
+            "kv" => name.starts_with("sessions.") || name == "read",
+            _ => !is_sharded(name) && !name.starts_with("sessions."),
+        };
+        let names = model::specs::all().into_iter().map(|check| check.name);
+        let report = model::run(&model::Options {
+            only: names.filter(|name| is_wanted(name)).map(str::to_owned).collect(),
+            jobs: 1,
+            time_max: Some(self.time_max),
+            bounds: Vec::new(),
+            mutants: Mutants::with(mutant.mutant),
+        });
+        let found = report.violation();
+        Search {
+            seeds: found.map(|_| report.distinct),
+            oracle: found.map(|found| found.oracle.clone()),
+            core_seconds: report.seconds,
         }
     }
 
