@@ -185,7 +185,7 @@ fn examine(
         Stage::ALL.into_iter().filter(|stage| stage.sees(mutant) && only.is_none_or(|only| only == *stage));
     let mut rows = Vec::new();
     for stage in stages {
-        // The core alone knows none of the ingredients.
+        // Only the simulation has ingredients.
         if stage != Stage::Simulation && !exam.without.is_empty() {
             continue;
         }

@@ -151,7 +151,7 @@ impl Table {
         let mut text = format!(
             "# The exam of the testbed\n\nWritten by `cargo sim mutants --update` on {} at commit {}. How it is made and \
              read: [TESTING.md](TESTING.md).\nSeeds and core-seconds are to detection, median / 90th percentile over \
-             disjoint ranges of seeds.\n\n",
+             disjoint ranges of seeds; of the model, which has none, the states are counted.\n\n",
             self.date, self.commit
         );
         let full: Vec<&Row> = self.rows.iter().filter(|row| row.without.is_empty()).collect();
