@@ -196,7 +196,8 @@ pub fn serve_as(service: &str, id: u64, cluster: &str, db: &Path) -> Command {
 
 /// Three controllers.
 pub struct Ctrlers {
-    pub servers: Vec<Server>,
+    /// They end with this.
+    _servers: Vec<Server>,
     pub addresses: String,
 }
 
@@ -212,7 +213,7 @@ impl Ctrlers {
             assert!(line.starts_with(&format!("n{id} listens on ")), "{line}");
             server
         };
-        Self { servers: (1..=3).map(start).collect(), addresses }
+        Self { _servers: (1..=3).map(start).collect(), addresses }
     }
 
     pub fn run(&self, arguments: &[&str]) -> Said {

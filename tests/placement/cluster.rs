@@ -18,9 +18,12 @@ const POLL: Duration = Duration::from_millis(100);
 /// Nodes of each group, and controllers.
 const REPLICAS: u16 = 3;
 
+/// What a group fetches from others, so that shards are on their way for a while.
+const PULL_RATE: (&str, &str) = ("ERAFT_PULL_BYTES_PER_SECOND_MAX", "4MiB");
+
 /// A node, by what it is started with.
-#[derive(Clone, Debug)]
-pub struct Killed {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
     service: String,
     group: u64,
     id: u64,
@@ -33,7 +36,7 @@ pub struct Cluster {
     /// What `up` said of its nodes.
     nodes: Vec<Value>,
     /// Nodes that were started here.
-    others: Vec<(Killed, Child)>,
+    others: Vec<(Node, Child)>,
     /// The number of the latest config.
     config: u64,
 }
@@ -70,12 +73,12 @@ impl Cluster {
 
     pub fn start_group(&mut self, group: u64) {
         for id in 1..=u64::from(REPLICAS) {
-            self.restart(Killed { service: "shard".to_owned(), group, id });
+            self.restart(Node { service: "shard".to_owned(), group, id });
         }
     }
 
     /// Starts a node.
-    pub fn restart(&mut self, node: Killed) {
+    pub fn restart(&mut self, node: Node) {
         let mut command = eraft();
         command.args(["serve", &node.service, "--id", &node.id.to_string(), "--db"]).arg(self.home.path());
         let cluster = match node.group {
@@ -172,42 +175,52 @@ impl Cluster {
         }
     }
 
-    /// `kill -9` of the node that leads a group.
-    pub fn kill_leader(&mut self, group: u64) -> Killed {
-        self.kill("shard", group)
+    /// The node that leads a group; waits until there is one.
+    pub fn leader_of(&self, group: u64) -> Node {
+        self.leader("shard", group)
     }
 
-    pub fn kill_ctrler_leader(&mut self) -> Killed {
-        self.kill("ctrler", 0)
+    /// The controller that leads.
+    pub fn leader_of_ctrlers(&self) -> Node {
+        self.leader("ctrler", 0)
     }
 
-    fn kill(&mut self, service: &str, group: u64) -> Killed {
+    fn leader(&self, service: &str, group: u64) -> Node {
         let begun = Instant::now();
-        let is_member =
-            |node: &&Value| node["service"] == service && node["group"].as_u64().unwrap_or_default() == group;
-        let leader = loop {
+        let node = |id| Node { service: service.to_owned(), group, id };
+        loop {
             let leaders = self.leaders();
-            match leaders.iter().filter(is_member).max_by_key(|leader| leader["term"].as_u64()) {
-                Some(leader) => break leader["id"].as_u64().expect("an id"),
+            let leaders = leaders.iter().filter(|leader| node(0).is_mate(leader));
+            match leaders.max_by_key(|leader| leader["term"].as_u64()) {
+                Some(leader) => return node(leader["id"].as_u64().expect("an id")),
                 None => assert!(begun.elapsed() < PATIENCE, "{service} {group} has no leader"),
             }
             sleep(POLL);
-        };
-        let node = Killed { service: service.to_owned(), group, id: leader };
+        }
+    }
+
+    /// How many shards are on their way.
+    pub fn on_the_way(&self) -> usize {
+        let leaders = self.leaders();
+        let shards = leaders.iter().filter_map(|leader| leader["shards"].as_array());
+        shards.flatten().filter(|shard| shard["state"] == "Pulling").count()
+    }
+
+    /// `kill -9` of a node.
+    pub fn kill(&mut self, node: &Node) {
         println!("kill -9 of {node:?}");
-        let own = |(other, _): &(Killed, Child)| (other.group, other.id) == (group, leader);
+        let own = |(other, _): &(Node, Child)| other == node;
         if let Some(place) = self.others.iter().position(own) {
             let (_, mut child) = self.others.remove(place);
             child.kill().expect("it runs");
             child.wait().expect("a child");
-            return node;
+            return;
         }
-        let listed = self.nodes.iter().filter(is_member).find(|node| node["id"] == leader);
+        let listed = self.nodes.iter().find(|other| node.is_mate(other) && other["id"] == node.id);
         let pid = listed.and_then(|node| node["pid"].as_u64()).expect("a process of `up`");
         // SAFETY: kill has no preconditions; each process of `up` is killed once, since it is not started again there.
         assert_eq!(unsafe { libc::kill(pid as i32, libc::SIGKILL) }, 0);
         self.nodes.retain(|node| node["pid"] != pid);
-        node
     }
 
     /// Waits until the replicas of each group have applied the same entries; then they hold the same.
@@ -231,6 +244,13 @@ impl Cluster {
     }
 }
 
+impl Node {
+    /// Whether `node` is of the same Raft group.
+    fn is_mate(&self, node: &Value) -> bool {
+        node["service"] == self.service[..] && node["group"].as_u64().unwrap_or_default() == self.group
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         let children = std::iter::once(&mut self.up).chain(self.others.iter_mut().map(|(_, child)| child));
@@ -247,7 +267,7 @@ fn eraft() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ERAFT_")) {
         command.env_remove(name);
     }
-    command.stdin(Stdio::null());
+    command.env(PULL_RATE.0, PULL_RATE.1).stdin(Stdio::null());
     command
 }
 

@@ -16,6 +16,9 @@ use tokio::task::JoinHandle;
 const CLIENTS: u64 = 6;
 /// Spread over all shards.
 const KEYS: u64 = 40;
+/// What else is in the shards, so that they are on their way for a while: some chunks each.
+const BALLAST_KEYS: u64 = 120;
+const BALLAST_BYTES: usize = 100 << 10;
 /// So that the processes have some of the machine, too.
 const PAUSE: Duration = Duration::from_millis(5);
 /// An operation that takes this long is a failure, and so is one that ends otherwise.
@@ -49,7 +52,7 @@ pub struct Done {
 }
 
 impl Load {
-    /// Starts clients of the cluster with these controllers.
+    /// Fills the shards, and starts clients of the cluster with these controllers.
     pub fn start(ctrlers: &str) -> Self {
         let nodes = ctrlers.split(',').map(|address| address.parse().expect("an address"));
         let mut options = ClientOptions::new((1..).map(NodeId).zip(nodes).collect());
@@ -63,11 +66,18 @@ impl Load {
             seen: Mutex::default(),
         });
         let inside = runtime.enter();
-        let clients = (0..CLIENTS).map(|number| {
-            let around = surroundings("placement").expect("randomness");
-            let client = Client::sharded(options.clone(), around, Some(shared.recorder.clone()));
-            tokio::spawn(shared.clone().work(client, number))
+        let client = |recorder| {
+            Client::sharded(options.clone(), surroundings("placement").expect("randomness"), recorder)
+        };
+        let filling = client(None);
+        runtime.block_on(async {
+            for number in 0..BALLAST_KEYS {
+                let (key, value) = ballast(number);
+                assert_eq!(filling.put(key, value).await, Outcome::Ok(()));
+            }
         });
+        let clients = (0..CLIENTS)
+            .map(|number| tokio::spawn(shared.clone().work(client(Some(shared.recorder.clone())), number)));
         let clients = clients.collect();
         drop(inside);
         Self { runtime, shared, clients }
@@ -100,6 +110,11 @@ impl Load {
     }
 }
 
+/// A key that is written once, and its value.
+fn ballast(number: u64) -> (Bytes, Bytes) {
+    (format!("ballast {number}").into(), vec![number as u8; BALLAST_BYTES].into())
+}
+
 impl Shared {
     async fn work(self: Arc<Self>, client: Client, number: u64) {
         let mut sequence = 0;
@@ -118,6 +133,9 @@ impl Shared {
         }
         for key in (0..KEYS).filter(|key| key % CLIENTS == number) {
             self.run(&client, Operation::Get { key: format!("key {key}").into() }).await;
+        }
+        for (key, value) in (number..BALLAST_KEYS).step_by(CLIENTS as usize).map(ballast) {
+            assert_eq!(client.get(key).await, Outcome::Ok(Some(value)), "it was acknowledged");
         }
     }
 

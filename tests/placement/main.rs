@@ -32,27 +32,33 @@ fn groups_join_and_leave_and_every_leader_is_killed_under_load() {
     cluster.expect_shards(&[(100, 4), (101, 3), (102, 3)]);
 
     // A shard leaves each group, and the group's leader dies with the shard on its way; then one more comes in.
+    let mut met = 0;
     for (group, other) in [(100, 101), (101, 102), (102, 100)] {
         let leaving = cluster.shards_of(group)[0];
+        let leader = cluster.leader_of(group);
         cluster.change(&["move", &leaving.to_string(), &other.to_string()]);
-        let killed = cluster.kill_leader(group);
+        cluster.kill(&leader);
+        met += cluster.on_the_way();
         load.runs_for(Duration::from_secs(1));
         let coming =
             *cluster.shards_of(other).iter().find(|shard| **shard != leaving).expect("another shard");
         cluster.change(&["move", &coming.to_string(), &group.to_string()]);
         load.runs_for(Duration::from_secs(1));
-        cluster.restart(killed);
+        cluster.restart(leader);
         cluster.settles();
         cluster.change(&["unpin", &leaving.to_string()]);
         cluster.change(&["unpin", &coming.to_string()]);
     }
 
+    assert!(met > 0, "all shards had arrived before a leader was killed");
+
     // A whole group goes, and the controllers' leader with it.
+    let leader = cluster.leader_of_ctrlers();
     cluster.change(&["leave", "100"]);
-    let killed = cluster.kill_ctrler_leader();
+    cluster.kill(&leader);
     cluster.change(&["move", "0", "102"]);
     load.runs_for(Duration::from_secs(1));
-    cluster.restart(killed);
+    cluster.restart(leader);
     cluster.settles();
     cluster.expect_shards(&[(101, 5), (102, 5)]);
     cluster.has_nothing(100);

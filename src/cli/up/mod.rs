@@ -119,10 +119,11 @@ impl Up {
         let (cluster, replicas) = (first.cluster(), self.replicas);
         if self.single {
             let leader = waiting.single(first).await?;
+            let nodes = count(replicas, "node");
             let leads = leader.map_or_else(String::new, |leader| format!(", n{leader} leads"));
             return Ok(Ready {
                 json: json!({ "cluster": cluster.to_string(), "leader": leader }),
-                shown: format!("{replicas} nodes{leads}"),
+                shown: format!("{nodes}{leads}"),
                 export: format!("ERAFT_CLUSTER={cluster}"),
             });
         }
@@ -130,9 +131,9 @@ impl Up {
         let (groups, shards): (Vec<_>, _) = (config.groups.keys().collect(), config.shards.len());
         Ok(Ready {
             shown: format!(
-                "{} controllers, {} groups of {replicas} with {shards} shards (config {})",
-                self.controllers,
-                rest.len(),
+                "{}, {} of {replicas} with {shards} shards (config {})",
+                count(self.controllers, "controller"),
+                count(self.groups, "group"),
                 config.num
             ),
             json: json!({
@@ -181,6 +182,11 @@ fn fresh_groups(data: &Path, groups: &[RaftGroup]) -> Result<BTreeSet<GroupId>, 
         }
     }
     Ok(ids.into_iter().filter(|group| !group_directory(data, *group).exists()).collect())
+}
+
+/// `1 group`, `2 groups`.
+fn count(number: u16, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Tells of a node's end on standard error, where nothing else of `up` is.
