@@ -190,7 +190,7 @@ fn errors_name_file_line_column_and_key_and_what_would_be_right() {
         (
             fault("at_ms = 5\naction = \"node.kill\"\ntarget = \"leadr\"\n"),
             "s.toml:4:10: faults[0].target: `leadr` is no target, did you mean `leader`?; known: leader, follower, random, \
-             minority, majority, all, client, there, n1.., c1..",
+             minority, majority, all, group, client, there, n1.., c1.., leader of g100..",
         ),
         (
             fault("at_ms = 5\naction = \"node.kill\"\ntarget = \"n4\"\n"),
