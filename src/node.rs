@@ -88,6 +88,27 @@ pub async fn serve<M: Served>(
     ready: Option<oneshot::Sender<Handle<M>>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), NodeError> {
+    let node = Node { machine, options, volume, surroundings, observer, ready };
+    serve_with(node, |_| std::future::pending(), shutdown).await
+}
+
+/// What a node is made of.
+pub(crate) struct Node<M: Served> {
+    pub machine: M,
+    pub options: NodeOptions,
+    pub volume: Arc<dyn Volume>,
+    pub surroundings: Surroundings,
+    pub observer: Arc<dyn Observer>,
+    pub ready: Option<oneshot::Sender<Handle<M>>>,
+}
+
+/// As [`serve`], with work that is done beside the replica for as long as it runs.
+pub(crate) async fn serve_with<M: Served, W: Future<Output = ()> + Send + 'static>(
+    node: Node<M>,
+    beside: impl FnOnce(Handle<M>) -> W + Send,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), NodeError> {
+    let Node { machine, options, volume, surroundings, observer, ready } = node;
     let NodeOptions { identity, raft, replica: replica_options } = options;
     replica_options.check().map_err(NodeError::Options)?;
     let address = *identity.nodes.get(&identity.id).ok_or_else(|| {
@@ -122,12 +143,14 @@ pub async fn serve<M: Served>(
     let server = tokio::spawn(serve_router(router, listener, address, async move {
         let _ = stopped.await;
     }));
+    let work = tokio::spawn(beside(handle.clone()));
     if let Some(ready) = ready {
         let _ = ready.send(handle);
     }
     let result = replica.run(shutdown).await;
     // The replica has stopped; connections end with it, so the server need not wait for its clients.
     let _ = stop.send(());
+    work.abort();
     server.abort();
     Ok(result?)
 }

@@ -153,6 +153,7 @@ async fn execute(command: Command, output: Output) -> Result<(), Failure> {
     match command {
         Command::Serve(serve::Serve::Kv(serve)) => serve.run(output).await,
         Command::Serve(serve::Serve::Ctrler(serve)) => serve.run(output).await,
+        Command::Serve(serve::Serve::Shard(serve)) => serve.run(output).await,
         Command::Up(up) => up.run(output).await,
         Command::Status(status) => status.run(output).await,
         Command::Get(get) => get.run(output).await,

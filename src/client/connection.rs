@@ -53,12 +53,13 @@ impl Connection {
         surroundings: Surroundings,
     ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE_CAPACITY);
-        let route =
-            Route { from: Party::Client(options.number), to: Party::Node(node), channel: Channel::Client };
+        let from = options.node.map_or(Party::Client(options.number), Party::Node);
+        let route = Route { from, to: Party::Node(node), channel: Channel::Client };
         let hello = pb::ClientHello {
             format_version: FORMAT_VERSION,
             cluster_id: options.cluster_id.clone(),
             party: options.number,
+            node: options.node.map_or(0, |node| node.0),
         };
         let connect_timeout = Duration::from_millis(options.attempt_ms);
         let task = Task { route, address, hello, connect_timeout, surroundings: surroundings.clone(), queue };

@@ -6,6 +6,7 @@
 
 mod driver;
 pub mod frames;
+mod leadership;
 pub mod link;
 mod log_store;
 mod options;
@@ -24,6 +25,7 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use driver::{Decision, Denial, ReplicaError};
+pub use leadership::Leadership;
 pub use options::Options;
 pub use service::RaftService;
 pub use state::APPLIED_KEY;
@@ -81,8 +83,8 @@ impl<M: StateMachine> Replica<M> {
             travelled: Arc::default(),
         });
         let driver = Driver::new(setup, inbox, events.downgrade(), service.travelled.clone(), opened);
-        let applied = driver.applied();
-        Ok(Self { driver, handle: Handle { events, service, applied } })
+        let (applied, leadership) = (driver.applied(), driver.leadership());
+        Ok(Self { driver, handle: Handle { events, service, applied, leadership } })
     }
 
     /// How others reach the replica. It stops when the last handle is dropped.
@@ -102,11 +104,17 @@ pub struct Handle<M: StateMachine> {
     events: mpsc::Sender<Event<M>>,
     service: Arc<service::Context>,
     applied: Arc<Notify>,
+    leadership: Arc<Leadership>,
 }
 
 impl<M: StateMachine> Clone for Handle<M> {
     fn clone(&self) -> Self {
-        Self { events: self.events.clone(), service: self.service.clone(), applied: self.applied.clone() }
+        Self {
+            events: self.events.clone(),
+            service: self.service.clone(),
+            applied: self.applied.clone(),
+            leadership: self.leadership.clone(),
+        }
     }
 }
 
@@ -132,6 +140,11 @@ impl<M: StateMachine> Handle<M> {
     /// Resolves when entries were applied after this was called, or rather after it was enabled.
     pub fn applied(&self) -> Notified<'_> {
         self.applied.notified()
+    }
+
+    /// Whether this replica leads.
+    pub fn leadership(&self) -> &Leadership {
+        &self.leadership
     }
 
     /// What the replica says of itself; `None` if it has stopped.

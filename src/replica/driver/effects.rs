@@ -5,7 +5,7 @@ use super::super::snapshots;
 use super::{Alarm, Decision, Driver, ReplicaError};
 use crate::machine::StateMachine;
 use crate::mutants::MutantId;
-use crate::raft::{Effect, Input, Timer, WriteId};
+use crate::raft::{Effect, Input, Role, Timer, WriteId};
 
 impl<M: StateMachine> Driver<M> {
     pub(super) async fn execute(&mut self) -> Result<(), ReplicaError> {
@@ -18,6 +18,8 @@ impl<M: StateMachine> Driver<M> {
                 }
             }
         }
+        let leads = matches!(self.raft.role(), Role::Leader(_));
+        self.leadership.set(leads.then_some(self.raft.hard().term));
         self.apply_some()
     }
 

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Setup;
+use super::leadership::Leadership;
 use super::log_store::LogStore;
 use super::options::{Options, ms};
 use super::snapshots::{Snapshot, Staged, Travelled};
@@ -189,6 +190,7 @@ pub(super) struct Driver<M: StateMachine> {
     unapplied: VecDeque<Entry>,
     /// Wakes those who wait for entries to be applied.
     applied: Arc<Notify>,
+    leadership: Arc<Leadership>,
 
     next_request: u64,
     /// Proposals handed to the core in this step, until it says where they went.
@@ -253,6 +255,7 @@ impl<M: StateMachine> Driver<M> {
             flushing: None,
             unapplied: VecDeque::new(),
             applied: Arc::default(),
+            leadership: Arc::default(),
             next_request: 0,
             proposing: BTreeMap::new(),
             proposed: BTreeMap::new(),
@@ -271,6 +274,11 @@ impl<M: StateMachine> Driver<M> {
     /// Notified whenever entries were applied.
     pub(super) fn applied(&self) -> Arc<Notify> {
         self.applied.clone()
+    }
+
+    /// Says whether this replica leads.
+    pub(super) fn leadership(&self) -> Arc<Leadership> {
+        self.leadership.clone()
     }
 
     /// Runs until `shutdown` resolves, every handle is dropped, or something fails.
