@@ -65,7 +65,11 @@ pub fn of_fault(fault: &FaultEvent, hit: Option<&Hit>) -> String {
             format!("At {}, {} ms after {}", seconds(hit.at_ms), fault.delay_after_ms, trigger_words(trigger))
         }
     };
-    let whom = whom(&fault.target, hit);
+    let whom = match hit {
+        Some(hit) if fault.kind().is_operation() => hit.parties.join(" and "),
+        None if fault.kind().is_operation() => fault.kind().id().to_owned(),
+        _ => whom(&fault.target, hit),
+    };
     let mut sentence = format!("{when}, {}", what(&fault.action, &whom));
     if let Some(duration_ms) = fault.duration_ms {
         sentence += &format!(", for {}", seconds(duration_ms));
@@ -129,6 +133,9 @@ fn what(action: &Action, whom: &str) -> String {
         Action::DiskStall => format!("the disk of {whom} completes no write"),
         Action::DiskFull => format!("the disk of {whom} is full"),
         Action::DiskIoError => format!("the next write of {whom} fails"),
+        Action::OpsJoin | Action::OpsLeave | Action::OpsMove | Action::OpsUnpin | Action::OpsRollback => {
+            format!("the operator commands: {whom}")
+        }
     }
 }
 
@@ -143,6 +150,10 @@ fn trigger_words(trigger: Trigger) -> &'static str {
         Trigger::Sync => "a write to the log",
         Trigger::Snapshot => "a snapshot",
         Trigger::Flush => "applied state became durable",
+        Trigger::Config => "a group adopted a config",
+        Trigger::Arrival => "a shard arrived",
+        Trigger::Release => "a copy of a shard was released",
+        Trigger::Deletion => "a copy of a shard was deleted",
     }
 }
 

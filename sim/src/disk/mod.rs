@@ -177,6 +177,11 @@ impl DiskSim {
         })
     }
 
+    /// The content of a small file; `None` if there is no such file.
+    pub fn file(&self, node: NodeId, name: &str) -> Option<Vec<u8>> {
+        self.with(node, |_, state| state.files.get(name).cloned())
+    }
+
     /// Ends every fault of `node`'s disk; damage stays.
     pub fn heal(&self, node: NodeId) {
         self.with(node, |device, state| device.heal(state));

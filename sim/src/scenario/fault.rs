@@ -31,11 +31,16 @@ pub enum FaultKind {
     DiskStall,
     DiskFull,
     DiskIoError,
+    OpsJoin,
+    OpsLeave,
+    OpsMove,
+    OpsUnpin,
+    OpsRollback,
 }
 
 impl FaultKind {
     /// Every kind, in the order of reports.
-    pub const ALL: [FaultKind; 17] = [
+    pub const ALL: [FaultKind; 22] = [
         FaultKind::NetLoss,
         FaultKind::NetDelay,
         FaultKind::NetReorder,
@@ -53,6 +58,11 @@ impl FaultKind {
         FaultKind::DiskStall,
         FaultKind::DiskFull,
         FaultKind::DiskIoError,
+        FaultKind::OpsJoin,
+        FaultKind::OpsLeave,
+        FaultKind::OpsMove,
+        FaultKind::OpsUnpin,
+        FaultKind::OpsRollback,
     ];
 
     /// Its stable id.
@@ -75,6 +85,11 @@ impl FaultKind {
             FaultKind::DiskStall => "disk.stall",
             FaultKind::DiskFull => "disk.full",
             FaultKind::DiskIoError => "disk.io_error",
+            FaultKind::OpsJoin => "ops.join",
+            FaultKind::OpsLeave => "ops.leave",
+            FaultKind::OpsMove => "ops.move",
+            FaultKind::OpsUnpin => "ops.unpin",
+            FaultKind::OpsRollback => "ops.rollback",
         }
     }
 
@@ -98,12 +113,22 @@ impl FaultKind {
             FaultKind::DiskStall => "no write completes for a while",
             FaultKind::DiskFull => "writes fail: no space left",
             FaultKind::DiskIoError => "a write fails",
+            FaultKind::OpsJoin => "a group joins the sharded store",
+            FaultKind::OpsLeave => "a group leaves the sharded store",
+            FaultKind::OpsMove => "a shard is moved to another group, and pinned there",
+            FaultKind::OpsUnpin => "the pin of a shard ends",
+            FaultKind::OpsRollback => "the placement is that of an earlier config again",
         }
     }
 
     /// The kind with this id.
     pub fn by_id(id: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.id() == id)
+    }
+
+    /// True if it is an operator's change: it names a group (`all of g101`) or leaves the choice, and hits no node.
+    pub fn is_operation(self) -> bool {
+        self.id().starts_with("ops.")
     }
 
     /// Which parameters say something about this kind, besides `target`.
@@ -115,7 +140,13 @@ impl FaultKind {
             FaultKind::DiskSlow => &["duration_ms", "factor"],
             FaultKind::NetPartition => &["duration_ms", "shape", "clients"],
             FaultKind::NetSlow => &["duration_ms", "bytes_per_second"],
-            FaultKind::NetReset | FaultKind::NodeRestart => &[],
+            FaultKind::NetReset
+            | FaultKind::NodeRestart
+            | FaultKind::OpsJoin
+            | FaultKind::OpsLeave
+            | FaultKind::OpsMove
+            | FaultKind::OpsUnpin
+            | FaultKind::OpsRollback => &[],
             FaultKind::NodeKill
             | FaultKind::NodeCrash
             | FaultKind::NodeCrashAll
@@ -183,16 +214,28 @@ pub enum Trigger {
     Snapshot,
     /// Applied state became durable.
     Flush,
+    /// A group adopted a config: shards that it lost are frozen, those that it got are pulled.
+    Config,
+    /// A shard arrived whole at its new owner.
+    Arrival,
+    /// An old owner knows that its copy of a shard is not needed any more.
+    Release,
+    /// An old owner has deleted its copy of a shard.
+    Deletion,
 }
 
 impl Trigger {
     /// The words for them in a scenario.
-    pub const WORDS: [(&'static str, Trigger); 5] = [
+    pub const WORDS: [(&'static str, Trigger); 9] = [
         ("vote", Trigger::Vote),
         ("election", Trigger::Election),
         ("sync", Trigger::Sync),
         ("snapshot", Trigger::Snapshot),
         ("flush", Trigger::Flush),
+        ("config", Trigger::Config),
+        ("arrival", Trigger::Arrival),
+        ("release", Trigger::Release),
+        ("deletion", Trigger::Deletion),
     ];
 }
 
@@ -235,6 +278,16 @@ pub enum Action {
     DiskFull,
     #[serde(rename = "disk.io_error")]
     DiskIoError,
+    #[serde(rename = "ops.join")]
+    OpsJoin,
+    #[serde(rename = "ops.leave")]
+    OpsLeave,
+    #[serde(rename = "ops.move")]
+    OpsMove,
+    #[serde(rename = "ops.unpin")]
+    OpsUnpin,
+    #[serde(rename = "ops.rollback")]
+    OpsRollback,
 }
 
 impl Action {
@@ -258,6 +311,11 @@ impl Action {
             Action::DiskStall => FaultKind::DiskStall,
             Action::DiskFull => FaultKind::DiskFull,
             Action::DiskIoError => FaultKind::DiskIoError,
+            Action::OpsJoin => FaultKind::OpsJoin,
+            Action::OpsLeave => FaultKind::OpsLeave,
+            Action::OpsMove => FaultKind::OpsMove,
+            Action::OpsUnpin => FaultKind::OpsUnpin,
+            Action::OpsRollback => FaultKind::OpsRollback,
         }
     }
 }

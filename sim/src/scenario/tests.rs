@@ -78,7 +78,7 @@ fn errors_name_file_line_column_and_key_and_what_would_be_right() {
     for (text, expected) in [
         (
             "[cluster]\n\nreplcas = 3\nnodes = 3\n".to_owned(),
-            "s.toml:3:1: cluster.replcas: unknown key `replcas`; known here: nodes, ctrlers, groups, shards, election_timeout_ms, heartbeat_ms, \
+            "s.toml:3:1: cluster.replcas: unknown key `replcas`; known here: nodes, ctrlers, groups, joined, shards, election_timeout_ms, heartbeat_ms, \
              peer_silence_ms, log_bytes_max, snapshot_chunk_bytes, append_entries_max, \
              append_bytes_max, appends_in_flight_max, uncommitted_bytes_max, apply_flush_ms, \
              apply_overlay_bytes_max, sessions_max",

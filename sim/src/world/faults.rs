@@ -53,6 +53,9 @@ impl World {
                 madsim::time::sleep(Duration::from_millis(fault.delay_after_ms)).await;
             }
         }
+        if fault.kind().is_operation() {
+            return self.operate_as_planned(&fault).await;
+        }
         self.begin(&fault, there);
         if let Some(duration_ms) = fault.duration_ms {
             madsim::time::sleep(Duration::from_millis(duration_ms)).await;
@@ -119,13 +122,25 @@ impl World {
             | Action::NetDuplicate { .. }
             | Action::NetSlow { .. }
             | Action::DiskSlow { .. }
-            | Action::DiskFull => {}
+            | Action::DiskFull
+            | Action::OpsJoin
+            | Action::OpsLeave
+            | Action::OpsMove
+            | Action::OpsUnpin
+            | Action::OpsRollback => {}
         }
         if lasts(kind) {
             let active = Active { action: fault.action.clone(), hit, cuts, met_before };
             lock(&self.active).insert(fault.id.clone(), active);
             self.set_all(kind);
         }
+    }
+
+    /// The store of a node's state, as its pointer file names it.
+    pub(super) fn state_store(&self, id: NodeId) -> String {
+        let pointer = self.disk.file(id, "state").unwrap_or_else(|| b"state.0".to_vec());
+        let text = String::from_utf8_lossy(&pointer).into_owned();
+        text.split(' ').next().unwrap_or_default().to_owned()
     }
 
     fn end_nodes(&self, fault: &FaultEvent, hit: &[Party], end: End) {
@@ -169,7 +184,7 @@ impl World {
         }
     }
 
-    fn count(&self, kind: FaultKind, is_delivered: bool) {
+    pub(super) fn count(&self, kind: FaultKind, is_delivered: bool) {
         *lock(&self.delivered).entry(kind).or_default() += u64::from(is_delivered);
     }
 
@@ -196,9 +211,8 @@ impl World {
             FaultKind::DiskStall => disk.stalled,
             FaultKind::DiskFull => disk.full,
             FaultKind::DiskIoError => disk.write_errors,
-            FaultKind::NodeKill | FaultKind::NodeRestart | FaultKind::NodeCrash | FaultKind::NodeCrashAll => {
-                0
-            }
+            // These are counted as they happen.
+            _ => 0,
         }
     }
 
@@ -257,15 +271,16 @@ impl World {
 
 /// True if the fault has an end that has to be made.
 fn lasts(kind: FaultKind) -> bool {
-    !matches!(
-        kind,
-        FaultKind::NetReset
-            | FaultKind::NodeKill
-            | FaultKind::NodeRestart
-            | FaultKind::NodeCrash
-            | FaultKind::NodeCrashAll
-            | FaultKind::DiskTorn
-    )
+    !kind.is_operation()
+        && !matches!(
+            kind,
+            FaultKind::NetReset
+                | FaultKind::NodeKill
+                | FaultKind::NodeRestart
+                | FaultKind::NodeCrash
+                | FaultKind::NodeCrashAll
+                | FaultKind::DiskTorn
+        )
 }
 
 /// `link` with a fault on top.
