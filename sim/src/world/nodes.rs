@@ -31,6 +31,8 @@ use crate::places::{self, Place};
 const CONFIG_POLL_MS: u64 = 1_000;
 const CALL_TIMEOUT_MS: u64 = 1_000;
 const BACKOFF_MS: (u64, u64) = (20, 500);
+/// It looks for something to do this often, or as soon as the first if there may be something.
+const LOOK_MS: (u64, u64) = (20, 300);
 /// A node that ended by itself is started again after this, as a service manager would.
 const RESTART_AFTER: Duration = Duration::from_millis(300);
 
@@ -176,6 +178,7 @@ impl World {
             config_poll_ms: CONFIG_POLL_MS,
             call_timeout_ms: CALL_TIMEOUT_MS,
             backoff_ms: BACKOFF_MS,
+            look_ms: LOOK_MS,
             ..MigrationOptions::default()
         };
         GroupOptions { node, limits, ctrlers, migration }
