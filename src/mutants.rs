@@ -253,25 +253,25 @@ catalogue! {
     CtrlerDuplicateJoin = "ctrler"."duplicate_join_accepted", caught by "ctrler.refused" at [Unit, Core, Simulation],
         "A group that is joined may join again, with other addresses.",
         seen in "eRaft B18: a second Join makes a config, and forgets the new servers";
-    ShardkvServeBeforeArrival = "shardkv"."serve_before_arrival", caught by "kv.linearizable" at [Unit, Core, Model],
+    ShardkvServeBeforeArrival = "shardkv"."serve_before_arrival", caught by "kv.linearizable" at [Unit, Core, Model, Simulation],
         "The new owner serves a shard before its data has arrived.",
         seen in "MIT 6.824 lab 4, for which its tests look; no public report known";
-    ShardkvDeleteBeforeCommit = "shardkv"."delete_before_commit", caught by "shard.no_loss" at [Unit, Core, Model],
+    ShardkvDeleteBeforeCommit = "shardkv"."delete_before_commit", caught by "shard.no_loss" at [Unit, Core, Model, Simulation],
         "The old owner is told to delete while the data is still on its way.",
         seen in "class of scalien/scaliendb#122, apache/couchdb-documentation#192";
-    ShardkvSessionsNotMoved = "shardkv"."sessions_not_moved", caught by "kv.exactly_once" at [Unit, Core, Model],
+    ShardkvSessionsNotMoved = "shardkv"."sessions_not_moved", caught by "kv.exactly_once" at [Unit, Core, Model, Simulation],
         "The sessions of a shard stay behind when it moves; a retry at the new owner is executed again.",
         seen in "MIT 6.824 lab 4, for which its tests look; no public report known";
-    ShardkvSkipConfig = "shardkv"."skip_config", caught by "shard.config_order" at [Unit, Core, Model],
+    ShardkvSkipConfig = "shardkv"."skip_config", caught by "shard.config_order" at [Unit, Core, Model, Simulation],
         "A group adopts a config without those before it.",
         seen in "MIT 6.824 lab 4, TestMissChange; no public report known";
-    ShardkvPullFromNewer = "shardkv"."pull_from_newer", caught by "shard.no_loss" at [Unit, Core, Model],
+    ShardkvPullFromNewer = "shardkv"."pull_from_newer", caught by "shard.no_loss" at [Unit, Core, Model, Simulation],
         "A source answers with what it has of the shard now, whatever reign the question is about.",
         seen in "class of eRaft: data of other shards under the wrong one";
-    ShardkvDeleteReturned = "shardkv"."delete_returned", caught by "shard.no_loss" at [Unit, Core, Model],
+    ShardkvDeleteReturned = "shardkv"."delete_returned", caught by "shard.no_loss" at [Unit, Core, Model, Simulation],
         "Deleting a shard's old data also deletes that of the same shard, which has come back.",
         seen in "class of nuclia/nucliadb#3022";
-    ShardkvWriteWhileBePulling = "shardkv"."write_while_be_pulling", caught by "shard.single_owner" at [Unit, Core, Model],
+    ShardkvWriteWhileBePulling = "shardkv"."write_while_be_pulling", caught by "shard.single_owner" at [Unit, Core, Model, Simulation],
         "The old owner accepts writes while the shard is being pulled from it.",
         seen in "class of mongodb/mongo#1819";
     ShardkvUnaffectedBlocked = "shardkv"."unaffected_blocked", caught by "sim.liveness" at [Unit, Core],

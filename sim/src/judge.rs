@@ -48,6 +48,10 @@ pub(crate) fn judge(
     }
     if violation.is_none() && is_complete {
         judged.insert("sim.liveness".to_owned(), 1);
+        if checks("shard.no_leak") {
+            // The stores were looked at before the run was over.
+            judged.insert("shard.no_leak".to_owned(), 1);
+        }
         if checks("kv.linearizable") {
             let (count, found) = linearizable(&history)?;
             judged.insert("kv.linearizable".to_owned(), count);
@@ -92,6 +96,7 @@ pub(crate) fn judge(
             .and_then(|ended| ended.leader_after)
             .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         coverage: seen.coverage,
+        migrations: seen.migrations,
         is_complete,
         hits,
     })

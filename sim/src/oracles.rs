@@ -50,6 +50,19 @@ pub const ORACLES: &[Oracle] = &[
     Oracle { id: "ctrler.minimal", about: "no more shards move than the shares demand" },
     Oracle { id: "ctrler.refused", about: "a config is what its command says, and a bad command makes none" },
     Oracle { id: "ctrler.linearizable", about: "what operators are told fits one order of all configs" },
+    Oracle {
+        id: "shard.single_owner",
+        about: "one group at most serves a shard of an epoch, and takes its writes",
+    },
+    Oracle {
+        id: "shard.no_loss",
+        about: "a shard's data is at the old owner until the new one has committed it",
+    },
+    Oracle { id: "shard.config_order", about: "groups adopt the configs one by one, in order" },
+    Oracle {
+        id: "shard.no_leak",
+        about: "in the end a store holds the shards that its group owns, and no others",
+    },
     Oracle { id: "kv.exactly_once", about: "a (session, number) takes effect at most once" },
     Oracle { id: "kv.linearizable", about: "the history of the clients is linearizable" },
     Oracle { id: "kv.durability", about: "every acknowledged write is readable at the end" },

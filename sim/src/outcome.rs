@@ -106,6 +106,8 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// It went through all its phases: what it violates was judged at the end.
     pub is_complete: bool,
+    /// Shards that arrived at another group.
+    pub migrations: u64,
     /// The faults that fired, in order.
     pub hits: Vec<Hit>,
 }

@@ -65,6 +65,7 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
         }
     });
     let configuration = world.plan.configuration.clone();
+    world.bootstrap().await;
     world.start_clients();
     let operators = world.start_operators();
     let faults: Vec<_> =
@@ -86,6 +87,8 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
     for healthy in &healthy {
         leader_after = leader(&world, healed_at, healthy).await;
     }
+    world.ensure_joined().await;
+    settle(&world).await;
     let rest = Duration::from_millis(configuration.phases.liveness_ms);
     sleep(rest.saturating_sub(world.time.elapsed() - healed_at)).await;
     world.phases.enter(Phase::Final);
@@ -94,6 +97,8 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
     for operator in operators {
         let _ = operator.await;
     }
+    settle(&world).await;
+    no_leak(&world, &healthy.concat()).await;
     world.watcher.note("world", "phase", "over");
     leader_after
 }
@@ -171,6 +176,41 @@ async fn leader(world: &World, begun: Duration, healthy: &[NodeId]) -> Option<Du
             return None;
         }
         sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Waits until every shard is served where it belongs; too long is a violation.
+async fn settle(world: &World) {
+    if world.plan.configuration.cluster.groups == 0 || !world.plan.steps.is_empty() {
+        return;
+    }
+    let within_ms = world.plan.configuration.phases.settle_ms;
+    if let Err(why) = world.settled(Duration::from_millis(within_ms)).await
+        && world.watcher.checks("sim.liveness")
+    {
+        world.watcher.violate(Violation {
+            oracle: "sim.liveness".to_owned(),
+            fingerprint: "sim.liveness: not every shard is served".to_owned(),
+            message: format!(
+                "not every shard is served where it belongs within {within_ms} ms after the faults had stopped: {why}"
+            ),
+        });
+    }
+}
+
+/// The stores of healthy nodes hold what their groups own, and nothing else.
+async fn no_leak(world: &World, healthy: &[NodeId]) {
+    if world.plan.configuration.cluster.groups == 0 {
+        return;
+    }
+    if let Err(why) = world.clean(healthy).await
+        && world.watcher.checks("shard.no_leak")
+    {
+        world.watcher.violate(Violation {
+            oracle: "shard.no_leak".to_owned(),
+            fingerprint: "shard.no_leak".to_owned(),
+            message: why,
+        });
     }
 }
 

@@ -163,6 +163,13 @@ pub fn address(node: NodeId) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, group as u8, number as u8)), PORT)
 }
 
+/// The node of a group that serves shards at this address.
+pub fn at(address: SocketAddr) -> Option<NodeId> {
+    let IpAddr::V4(ip) = address.ip() else { return None };
+    let [_, _, group, number] = ip.octets().map(u64::from);
+    (group >= FIRST_GROUP).then(|| Place::Group(GroupId(group)).node(number))
+}
+
 /// `text`, in which nodes are called as they are where nobody knows of places, with their names.
 pub fn renamed(text: &str) -> String {
     let mut renamed = String::with_capacity(text.len());
@@ -197,6 +204,7 @@ mod tests {
                 let node = place.node(number);
                 assert_eq!(Place::of(node), place);
                 assert_eq!(node_of(&name(node)), Some(node));
+                assert_eq!(at(address(node)), Some(node).filter(|_| matches!(place, Place::Group(_))));
                 assert!(place == Place::Alone || addresses.insert(address(node)), "{}", name(node));
             }
         }

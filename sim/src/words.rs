@@ -68,7 +68,11 @@ pub fn of_fault(fault: &FaultEvent, hit: Option<&Hit>) -> String {
             format!("At {}, {} ms after {}", seconds(hit.at_ms), fault.delay_after_ms, trigger_words(trigger))
         }
     };
-    let whom = whom(&fault.target, hit);
+    let whom = match hit {
+        Some(hit) if fault.kind().is_operation() => hit.parties.join(" and "),
+        None if fault.kind().is_operation() => fault.kind().id().to_owned(),
+        _ => whom(&fault.target, hit),
+    };
     let mut sentence = format!("{when}, {}", what(&fault.action, &whom));
     if let Some(duration_ms) = fault.duration_ms {
         sentence += &format!(", for {}", seconds(duration_ms));
@@ -139,6 +143,9 @@ fn what(action: &Action, whom: &str) -> String {
         Action::DiskBitrot { store: RotStore::Log } => format!("a bit in the log of {whom} turns"),
         Action::DiskBitrot { store: RotStore::State } => format!("a bit in the state of {whom} turns"),
         Action::OpsTransfer => format!("an operator wants {whom} to lead"),
+        Action::OpsJoin | Action::OpsLeave | Action::OpsMove | Action::OpsUnpin | Action::OpsRollback => {
+            format!("the operator commands: {whom}")
+        }
     }
 }
 
@@ -153,6 +160,10 @@ fn trigger_words(trigger: Trigger) -> &'static str {
         Trigger::Sync => "a write to the log",
         Trigger::Snapshot => "a snapshot",
         Trigger::Flush => "applied state became durable",
+        Trigger::Config => "a group adopted a config",
+        Trigger::Arrival => "a shard arrived",
+        Trigger::Release => "a copy of a shard was released",
+        Trigger::Deletion => "a copy of a shard was deleted",
     }
 }
 

@@ -79,7 +79,8 @@ impl Transfer {
                 ));
             }
             let within = left.min(status::ANSWER_MAX);
-            let answers = join_all(nodes.values().map(|address| status::ask(*address, within, &around))).await;
+            let answers =
+                join_all(nodes.values().map(|address| status::ask(*address, within, &around))).await;
             let Some(leader) = status::leader(answers.iter().flatten()).map(NodeId) else {
                 if let Some(Err(reason)) = answers.iter().find(|answer| answer.is_err()) {
                     last = format!("nobody leads; a node says: {reason}");

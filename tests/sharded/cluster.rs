@@ -175,7 +175,12 @@ fn free_addresses(count: u64) -> BTreeMap<NodeId, SocketAddr> {
 }
 
 fn surroundings(seed: u64) -> Surroundings {
-    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "sharded"), buggify: Buggify::default() }
+    Surroundings {
+        link: Link,
+        clock: Clock::default(),
+        draws: Draws::new(seed, "sharded"),
+        buggify: Buggify::default(),
+    }
 }
 
 /// Waits until `ready` gives something.

@@ -104,6 +104,7 @@ mod tests {
             artifact: violation.as_ref().map(|_| "artifacts/x.json".into()),
             violation,
             leader_after_ms: None,
+            migrations: 0,
         };
         Run {
             line,

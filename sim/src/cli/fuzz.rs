@@ -287,6 +287,10 @@ pub(super) fn print_summary(out: &mut impl Write, summary: &Summary) -> Result<(
     if let Some((median, p99, max)) = summary.leader_after_ms {
         facts.push(("leader after", format!("median {median} ms, p99 {p99} ms, max {max} ms")));
     }
+    if let Some((some, runs, median, all)) = summary.migrations {
+        let words = format!("{all} shards moved, in {some} of {runs} runs; {median} in the median run");
+        facts.push(("migrations", words));
+    }
     if summary.determinism_checked > 0 {
         let differ = summary.nondeterministic.len();
         facts

@@ -199,8 +199,12 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(command_words(&command.encode_to_vec().into()), "put k7 (number 9)");
-        let request =
-            kv::Request { id: 1, deadline_ms: 2, operation: Some(kv::request::Operation::Execute(execute)), shard: None };
+        let request = kv::Request {
+            id: 1,
+            deadline_ms: 2,
+            operation: Some(kv::request::Operation::Execute(execute)),
+            shard: None,
+        };
         let bytes = Splitter::default().split(&request).remove(0);
         assert_eq!(frame(Channel::Client, false, &bytes), ("request", "put k7 (number 9)".to_owned()));
     }

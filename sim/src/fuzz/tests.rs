@@ -11,6 +11,7 @@ fn fake(request: &RunRequest, _: &RunOptions) -> Result<Outcome, Internal> {
     // Later seeds end sooner: the order of completion is not that of the seeds.
     std::thread::sleep(Duration::from_micros(900u64.saturating_sub(request.seed * 50)));
     Ok(Outcome {
+        migrations: 0,
         verdict: if is_bad { Verdict::Fail } else { Verdict::Pass },
         violation: is_bad.then(|| Violation::new("sim.panic", "it panicked")),
         digest: request.seed * 3,

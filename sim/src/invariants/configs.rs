@@ -164,6 +164,11 @@ impl Configs {
         self.kept.get(&num)
     }
 
+    /// All configs.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     /// The latest config.
     pub fn latest(&self) -> Option<&Config> {
         self.kept.last_key_value().map(|(_, config)| config)

@@ -1,4 +1,5 @@
-//! The invariants of Raft, checked after every step of every node; those of the controllers are in [`configs`].
+//! The invariants of Raft, checked after every step of every node; those of the controllers are in [`configs`], those
+//! of groups that serve shards in [`shards`].
 //!
 //! | id | invariant | source |
 //! |---|---|---|
@@ -39,6 +40,10 @@ mod log_matching;
 mod monotonic;
 mod pre_vote;
 mod read_index;
+mod shard_config_order;
+mod shard_no_loss;
+mod shard_single_owner;
+pub mod shards;
 mod snapshot;
 mod state_machine_safety;
 mod transfer;

@@ -14,13 +14,14 @@ use eraft::ctrler::Config;
 use eraft::observe::{Event, Observer};
 use eraft::proto::kv::Mutation;
 use eraft::raft::{Body, Effect, Input, Raft};
-use eraft::types::{Index, NodeId, Term};
+use eraft::types::{ConfigNum, GroupId, Index, NodeId, Term};
 use madsim::time::TimeHandle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::coverage::{Coverage, Map};
 use crate::explain::Stage;
 use crate::invariants::configs::{Asked, Configs, Open, Told};
+use crate::invariants::shards::{Known, Shards, Turn};
 use crate::invariants::{self, Suite};
 use crate::outcome::Violation;
 use crate::places::{self, Place};
@@ -70,6 +71,7 @@ struct State {
     recorder: Recorder,
     groups: BTreeMap<Place, Group>,
     configs: Configs,
+    shards: Shards,
     checks: BTreeSet<String>,
     violation: Option<Violation>,
     faces: BTreeMap<NodeId, Face>,
@@ -101,6 +103,8 @@ pub struct Seen {
     pub trace: Result<(), String>,
     /// The mutations that took effect, by their place in the log.
     pub effects: Vec<(Index, Mutation)>,
+    /// Shards that arrived at another group.
+    pub migrations: u64,
 }
 
 impl Watcher {
@@ -112,6 +116,7 @@ impl Watcher {
             recorder,
             groups: places.iter().map(|(place, _)| (*place, Group::new(&ids))).collect(),
             configs: Configs::default(),
+            shards: Shards::default(),
             checks: checks.iter().cloned().collect(),
             violation: None,
             faces: BTreeMap::new(),
@@ -235,6 +240,16 @@ impl Watcher {
         }
     }
 
+    /// What the groups that serve shards have committed.
+    pub fn shards(&self) -> BTreeMap<GroupId, Known> {
+        self.lock().shards.groups().clone()
+    }
+
+    /// The config of this number, if a controller has made it.
+    pub fn config(&self, num: ConfigNum) -> Option<Config> {
+        self.lock().configs.config(num).cloned()
+    }
+
     /// The latest config that a controller has made.
     pub fn latest_config(&self) -> Option<Config> {
         self.lock().configs.latest().cloned()
@@ -250,7 +265,13 @@ impl Watcher {
         let mut state = self.lock();
         let trace = state.recorder.finish();
         let mut judged: BTreeMap<String, u64> = BTreeMap::new();
-        for (id, count) in state.groups.values().flat_map(Group::judged).chain(state.configs.judged()) {
+        for (id, count) in state
+            .groups
+            .values()
+            .flat_map(Group::judged)
+            .chain(state.configs.judged())
+            .chain(state.shards.judged())
+        {
             *judged.entry(id.to_owned()).or_default() += count;
         }
         if let Some(ledger) = &state.ledger {
@@ -267,11 +288,11 @@ impl Watcher {
             judged,
             coverage: state.map.reached().clone(),
             trace,
-            effects: state
-                .groups
-                .remove(&Place::Alone)
-                .map(|group| group.exactly_once.effects)
-                .unwrap_or_default(),
+            effects: match state.groups.get_mut(&Place::Alone) {
+                Some(group) => std::mem::take(&mut group.exactly_once.effects),
+                None => std::mem::take(&mut state.shards.effects),
+            },
+            migrations: state.shards.migrations,
         }
     }
 }
@@ -416,6 +437,7 @@ impl State {
         }
         if let Event::Applied { entry, batch, .. } = event
             && self.checks.contains("kv.exactly_once")
+            && !matches!(Place::of(node), Place::Group(_))
         {
             group.exactly_once.applied(entry, batch)?;
         }
@@ -425,7 +447,25 @@ impl State {
             let checks = |oracle: &str| self.checks.contains(oracle);
             self.configs.applied(node, entry, batch, &checks).map_err(Violation::from)?;
         }
+        if let (Event::Applied { entry, batch, .. }, Place::Group(group)) = (event, Place::of(node)) {
+            let checks = |oracle: &str| self.checks.contains(oracle);
+            self.shards
+                .applied(group, entry, batch, self.configs.kept(), &checks)
+                .map_err(Violation::from)?;
+            for turn in std::mem::take(&mut self.shards.turns) {
+                self.fire(trigger_of(turn), node);
+            }
+        }
         Ok(())
+    }
+}
+
+fn trigger_of(turn: Turn) -> Trigger {
+    match turn {
+        Turn::Config => Trigger::Config,
+        Turn::Arrival => Trigger::Arrival,
+        Turn::Release => Trigger::Release,
+        Turn::Deletion => Trigger::Deletion,
     }
 }
 

@@ -37,11 +37,16 @@ pub enum FaultKind {
     ClientPause,
     DiskBitrot,
     OpsTransfer,
+    OpsJoin,
+    OpsLeave,
+    OpsMove,
+    OpsUnpin,
+    OpsRollback,
 }
 
 impl FaultKind {
     /// Every kind, in the order of reports.
-    pub const ALL: [FaultKind; 23] = [
+    pub const ALL: [FaultKind; 28] = [
         FaultKind::NetLoss,
         FaultKind::NetDelay,
         FaultKind::NetReorder,
@@ -65,6 +70,11 @@ impl FaultKind {
         FaultKind::ClientPause,
         FaultKind::DiskBitrot,
         FaultKind::OpsTransfer,
+        FaultKind::OpsJoin,
+        FaultKind::OpsLeave,
+        FaultKind::OpsMove,
+        FaultKind::OpsUnpin,
+        FaultKind::OpsRollback,
     ];
 
     /// Its stable id.
@@ -93,6 +103,11 @@ impl FaultKind {
             FaultKind::ClientPause => "client.pause",
             FaultKind::DiskBitrot => "disk.bitrot",
             FaultKind::OpsTransfer => "ops.transfer",
+            FaultKind::OpsJoin => "ops.join",
+            FaultKind::OpsLeave => "ops.leave",
+            FaultKind::OpsMove => "ops.move",
+            FaultKind::OpsUnpin => "ops.unpin",
+            FaultKind::OpsRollback => "ops.rollback",
         }
     }
 
@@ -124,12 +139,29 @@ impl FaultKind {
                 "a bit of the log or of the state turns, on a minority of the disks at most"
             }
             FaultKind::OpsTransfer => "an operator wants the target to lead; counts once it does",
+            FaultKind::OpsJoin => "a group joins the sharded store",
+            FaultKind::OpsLeave => "a group leaves the sharded store",
+            FaultKind::OpsMove => "a shard is moved to another group, and pinned there",
+            FaultKind::OpsUnpin => "the pin of a shard ends",
+            FaultKind::OpsRollback => "the placement is that of an earlier config again",
         }
     }
 
     /// The kind with this id.
     pub fn by_id(id: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.id() == id)
+    }
+
+    /// True if it is an operator's change: it names a group (`all of g101`) or leaves the choice, and hits no node.
+    pub fn is_operation(self) -> bool {
+        matches!(
+            self,
+            FaultKind::OpsJoin
+                | FaultKind::OpsLeave
+                | FaultKind::OpsMove
+                | FaultKind::OpsUnpin
+                | FaultKind::OpsRollback
+        )
     }
 
     /// Which parameters say something about this kind, besides `target`.
@@ -141,7 +173,14 @@ impl FaultKind {
             FaultKind::DiskSlow => &["duration_ms", "factor"],
             FaultKind::NetPartition => &["duration_ms", "shape", "clients"],
             FaultKind::NetSlow => &["duration_ms", "bytes_per_second"],
-            FaultKind::NetReset | FaultKind::NodeRestart | FaultKind::OpsTransfer => &[],
+            FaultKind::NetReset
+            | FaultKind::NodeRestart
+            | FaultKind::OpsTransfer
+            | FaultKind::OpsJoin
+            | FaultKind::OpsLeave
+            | FaultKind::OpsMove
+            | FaultKind::OpsUnpin
+            | FaultKind::OpsRollback => &[],
             FaultKind::ClockSkew => &["duration_ms", "speed"],
             FaultKind::ClockJump => &["jump_ms"],
             FaultKind::DiskBitrot => &["store"],
@@ -253,16 +292,28 @@ pub enum Trigger {
     Snapshot,
     /// Applied state became durable.
     Flush,
+    /// A group adopted a config: shards that it lost are frozen, those that it got are pulled.
+    Config,
+    /// A shard arrived whole at its new owner.
+    Arrival,
+    /// An old owner knows that its copy of a shard is not needed any more.
+    Release,
+    /// An old owner has deleted its copy of a shard.
+    Deletion,
 }
 
 impl Trigger {
     /// The words for them in a scenario.
-    pub const WORDS: [(&'static str, Trigger); 5] = [
+    pub const WORDS: [(&'static str, Trigger); 9] = [
         ("vote", Trigger::Vote),
         ("election", Trigger::Election),
         ("sync", Trigger::Sync),
         ("snapshot", Trigger::Snapshot),
         ("flush", Trigger::Flush),
+        ("config", Trigger::Config),
+        ("arrival", Trigger::Arrival),
+        ("release", Trigger::Release),
+        ("deletion", Trigger::Deletion),
     ];
 }
 
@@ -317,6 +368,16 @@ pub enum Action {
     DiskBitrot { store: RotStore },
     #[serde(rename = "ops.transfer")]
     OpsTransfer,
+    #[serde(rename = "ops.join")]
+    OpsJoin,
+    #[serde(rename = "ops.leave")]
+    OpsLeave,
+    #[serde(rename = "ops.move")]
+    OpsMove,
+    #[serde(rename = "ops.unpin")]
+    OpsUnpin,
+    #[serde(rename = "ops.rollback")]
+    OpsRollback,
 }
 
 impl Action {
@@ -346,6 +407,11 @@ impl Action {
             Action::ClientPause => FaultKind::ClientPause,
             Action::DiskBitrot { .. } => FaultKind::DiskBitrot,
             Action::OpsTransfer => FaultKind::OpsTransfer,
+            Action::OpsJoin => FaultKind::OpsJoin,
+            Action::OpsLeave => FaultKind::OpsLeave,
+            Action::OpsMove => FaultKind::OpsMove,
+            Action::OpsUnpin => FaultKind::OpsUnpin,
+            Action::OpsRollback => FaultKind::OpsRollback,
         }
     }
 }

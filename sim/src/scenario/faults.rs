@@ -150,6 +150,11 @@ impl Profile {
             FaultKind::ClientPause => Action::ClientPause,
             FaultKind::DiskBitrot => Action::DiskBitrot { store },
             FaultKind::OpsTransfer => Action::OpsTransfer,
+            FaultKind::OpsJoin => Action::OpsJoin,
+            FaultKind::OpsLeave => Action::OpsLeave,
+            FaultKind::OpsMove => Action::OpsMove,
+            FaultKind::OpsUnpin => Action::OpsUnpin,
+            FaultKind::OpsRollback => Action::OpsRollback,
         }
     }
 }
@@ -250,6 +255,7 @@ fn scripted_target(
     let target = match profile.targets.as_slice() {
         [] if matches!(kind, FaultKind::NodeCrashAll | FaultKind::NodeRestart) => Target::All,
         [] if profile.shapes == [Shape::Ring] => Target::All,
+        [] if kind.is_operation() => Target::Random,
         [] => return Err(section.error("target", format!("missing: whom does {kind} hit?"))),
         [one] => one.clone(),
         several => {
@@ -267,6 +273,9 @@ fn scripted_target(
         return Err(section.error("target", format!("{kind} hits {other}, not {found}")));
     }
     check_target(section, &target, cluster)?;
+    if kind.is_operation() && cluster.groups == 0 {
+        return Err(section.error("action", format!("{kind} needs groups that serve shards")));
+    }
     Ok(target)
 }
 
@@ -303,7 +312,9 @@ pub(super) fn read_random(
     let ids = FaultKind::ALL.map(FaultKind::id);
     let section = root.section("random_faults", &[RANDOM_KEYS, &ids].concat())?;
     let kinds = match section.texts("kinds")? {
-        None => FaultKind::ALL.to_vec(),
+        None => {
+            FaultKind::ALL.into_iter().filter(|kind| !kind.is_operation() || cluster.groups > 0).collect()
+        }
         Some(patterns) => matching_kinds(&section, &patterns)?,
     };
     let interval = section.setting("mean_interval_ms", 1..=TIME_MS_MAX)?.unwrap_or(MEAN_INTERVAL_MS);
@@ -353,6 +364,7 @@ fn read_one_random(
 
 fn default_targets(kind: FaultKind) -> Vec<Target> {
     match kind {
+        kind if kind.is_operation() => vec![Target::Random],
         FaultKind::NodeCrashAll => vec![Target::All],
         FaultKind::NodeRestart => vec![Target::Random, Target::All],
         FaultKind::NetLoss | FaultKind::NetDelay | FaultKind::NetReorder => {

@@ -29,7 +29,7 @@ pub use operator::{Command, CommandKind, Operators, OperatorsSettings};
 pub use reader::ScenarioError;
 pub(crate) use reader::suggestion;
 pub use setting::{Number, Setting};
-pub use step::{Loss, Step, Who};
+pub use step::{Loss, Spread, Step, Who};
 
 use crate::oracles;
 use reader::{Section, Source};
@@ -44,6 +44,8 @@ section! {
         ctrlers: u64 = 0, 0 => 9;
         /// Groups that serve shards; 0: the controllers are alone.
         groups: u64 = 0, 0 => 8;
+        /// Groups that have joined when clients begin; no more than there are.
+        joined: u64 = 8, 0 => 8;
         /// Shards of the store.
         shards: u64 = 10, 1 => 4_096;
         /// A follower waits between once and twice this for its leader.
@@ -146,6 +148,8 @@ section! {
         liveness_ms: u64 = 3_000, 0 => 36_000_000;
         /// A leader within this many election timeouts after the faults have stopped.
         leader_timeouts: u64 = 20, 1 => 1_000;
+        /// Every shard is served where it belongs within this after the faults have stopped.
+        settle_ms: u64 = 30_000, 100 => 3_600_000;
         /// New operations are acknowledged within this after the faults have stopped.
         acknowledge_ms: u64 = 30_000, 100 => 3_600_000;
     }

@@ -82,6 +82,31 @@ impl TryFrom<String> for Who {
     }
 }
 
+/// Which of several keys a step is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Key `n` is in shard `n`, counted round.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_shard: bool,
+    /// Only those whose shards this group had at the last claim about the placement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<GroupId>,
+}
+
+impl Spread {
+    fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn is_one(number: &u64) -> bool {
+    *number == 1
+}
+
 /// How [`Step::FigureEight`] takes a leader away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -282,8 +307,29 @@ pub enum Step {
         key: String,
         /// The value.
         value: String,
-        /// So many keys, numbered from 0 if there are several; so are the values.
+        /// So many keys, numbered from 0 if there are several; so are the values, at their `{n}` or at their end.
         count: u64,
+        /// Which of these keys.
+        #[serde(default, skip_serializing_if = "Spread::is_plain")]
+        spread: Spread,
+        /// The script goes on at once.
+        in_background: bool,
+        /// Within this time, if the script waits.
+        within_ms: u64,
+    },
+    /// A client of the script adds to the end of values.
+    Append {
+        /// Its name.
+        client: String,
+        /// The key.
+        key: String,
+        /// What is added.
+        value: String,
+        /// So many keys, as in a `put`.
+        count: u64,
+        /// Which of these keys.
+        #[serde(default, skip_serializing_if = "Spread::is_plain")]
+        spread: Spread,
         /// The script goes on at once.
         in_background: bool,
         /// Within this time, if the script waits.
@@ -297,6 +343,12 @@ pub enum Step {
         key: String,
         /// What it has to read; anything if not said.
         value: Option<String>,
+        /// So many keys, as in a `put`.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        count: u64,
+        /// Which of these keys.
+        #[serde(default, skip_serializing_if = "Spread::is_plain")]
+        spread: Spread,
         /// The script goes on at once.
         in_background: bool,
         /// Within this time, if the script waits.
@@ -305,6 +357,13 @@ pub enum Step {
     /// Nothing that was begun in the background ends.
     Pending {
         /// For this time.
+        for_ms: u64,
+    },
+    /// Of what was begun in the background exactly so many end.
+    Ended {
+        /// How many.
+        exactly: u64,
+        /// In this time.
         for_ms: u64,
     },
     /// All that was begun in the background ends.
@@ -339,6 +398,16 @@ pub enum Step {
         /// Where.
         group: GroupId,
     },
+    /// Every shard is served where the latest config wants it, and no store has anything of a shard that is elsewhere.
+    Settled {
+        /// Within this time.
+        within_ms: u64,
+    },
+    /// The logs and the states of all nodes that run, together.
+    StoresAtMost {
+        /// Of entries, keys and values.
+        bytes: u64,
+    },
     /// Every config that there ever was is asked for, and is what it was when it was seen before.
     History,
     /// Steps, again and again.
@@ -360,7 +429,7 @@ impl Step {
     /// Does a client of the script take part in it?
     pub fn has_client(&self) -> bool {
         match self {
-            Step::Put { .. } | Step::Get { .. } => true,
+            Step::Put { .. } | Step::Append { .. } | Step::Get { .. } => true,
             Step::Repeat { steps, .. } => steps.iter().any(Step::has_client),
             _ => false,
         }

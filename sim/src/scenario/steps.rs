@@ -9,7 +9,7 @@ use eraft::types::{GroupId, NodeId};
 
 use super::reader::{ScenarioError, Section, suggestion};
 use super::setting::Setting;
-use super::step::{Loss, Step, Who};
+use super::step::{Loss, Spread, Step, Who};
 use super::{Cluster, CommandKind};
 use crate::places;
 
@@ -55,19 +55,23 @@ const WORDS: &[(&str, &[&str])] = &[
     ("partitions", &["for_ms"]),
     ("clients_done", &["within_ms"]),
     ("client", &["as", "via"]),
-    ("put", &["client", "key", "value", "count", "in_background", "within_ms"]),
-    ("get", &["client", "key", "value", "in_background", "within_ms"]),
+    ("put", &["client", "key", "value", "count", "by_shard", "of", "in_background", "within_ms"]),
+    ("append", &["client", "key", "value", "count", "by_shard", "of", "in_background", "within_ms"]),
+    ("get", &["client", "key", "value", "count", "by_shard", "of", "in_background", "within_ms"]),
     ("pending", &["for_ms"]),
+    ("ended", &["exactly", "for_ms"]),
     ("finished", &["within_ms"]),
     ("operate", &["commands", "at_once", "refused", "within_ms"]),
     ("placement", &["groups", "moved", "configs"]),
     ("placed", &["shard", "group"]),
     ("history", &[]),
+    ("settled", &["within_ms"]),
+    ("stores_at_most", &["bytes"]),
     ("repeat", &["times", "steps"]),
 ];
 
 /// The words that are about controllers.
-const PLACEMENT_WORDS: [&str; 4] = ["operate", "placement", "placed", "history"];
+const PLACEMENT_WORDS: [&str; 5] = ["operate", "placement", "placed", "history", "settled"];
 
 /// What steps may refer to.
 pub(super) struct Scope {
@@ -186,6 +190,16 @@ impl Reader<'_, '_> {
                 key: self.text("key")?,
                 value: self.text("value")?,
                 count: self.number("count", 1..=COUNT_MAX, 1)?,
+                spread: self.spread()?,
+                in_background: self.flag("in_background")?,
+                within_ms: self.within_ms(AGREE_WITHIN_MS)?,
+            },
+            "append" => Step::Append {
+                client: self.client()?,
+                key: self.text("key")?,
+                value: self.text("value")?,
+                count: self.number("count", 1..=COUNT_MAX, 1)?,
+                spread: self.spread()?,
                 in_background: self.flag("in_background")?,
                 within_ms: self.within_ms(AGREE_WITHIN_MS)?,
             },
@@ -193,10 +207,16 @@ impl Reader<'_, '_> {
                 client: self.client()?,
                 key: self.text("key")?,
                 value: self.section.text("value")?.map(str::to_owned),
+                count: self.number("count", 1..=COUNT_MAX, 1)?,
+                spread: self.spread()?,
                 in_background: self.flag("in_background")?,
                 within_ms: self.within_ms(AGREE_WITHIN_MS)?,
             },
             "pending" => Step::Pending { for_ms: self.needed("for_ms", 1..=TIME_MS_MAX)? },
+            "ended" => Step::Ended {
+                exactly: self.needed("exactly", 0..=COUNT_MAX)?,
+                for_ms: self.needed("for_ms", 1..=TIME_MS_MAX)?,
+            },
             "finished" => Step::Finished { within_ms: self.needed("within_ms", 1..=TIME_MS_MAX)? },
             "operate" => Step::Operate {
                 commands: self.commands()?,
@@ -215,6 +235,8 @@ impl Reader<'_, '_> {
                 Step::Placed { shards: (shards.low(), shards.high()), group: self.group("group")? }
             }
             "history" => Step::History,
+            "settled" => Step::Settled { within_ms: self.needed("within_ms", 1..=TIME_MS_MAX)? },
+            "stores_at_most" => Step::StoresAtMost { bytes: self.needed("bytes", 1..=1 << 40)? },
             _ => Step::Repeat {
                 times: self.needed("times", 1..=COUNT_MAX)?,
                 steps: read_list(self.section, self.scope)?,
@@ -248,6 +270,18 @@ impl Reader<'_, '_> {
         };
         let list = |text: &str| text.split(';').map(one).collect();
         texts.ok_or_else(|| self.missing("commands"))?.into_iter().map(list).collect()
+    }
+
+    fn spread(&self) -> Result<Spread, ScenarioError> {
+        let of = if self.section.has("of") { Some(self.group("of")?) } else { None };
+        let by_shard = self.flag("by_shard")?;
+        if of.is_some() && !by_shard {
+            return Err(self.section.error("of", "only keys `by_shard` are of a group"));
+        }
+        if by_shard && self.scope.cluster.groups == 0 {
+            return Err(self.section.error("by_shard", "there are no groups that serve shards"));
+        }
+        Ok(Spread { by_shard, of })
     }
 
     fn group_of(&self, key: &str, text: &str) -> Result<GroupId, ScenarioError> {

@@ -78,7 +78,7 @@ fn errors_name_file_line_column_and_key_and_what_would_be_right() {
     for (text, expected) in [
         (
             "[cluster]\n\nreplcas = 3\nnodes = 3\n".to_owned(),
-            "s.toml:3:1: cluster.replcas: unknown key `replcas`; known here: nodes, ctrlers, groups, shards, election_timeout_ms, heartbeat_ms, \
+            "s.toml:3:1: cluster.replcas: unknown key `replcas`; known here: nodes, ctrlers, groups, joined, shards, election_timeout_ms, heartbeat_ms, \
              peer_silence_ms, log_bytes_max, snapshot_chunk_bytes, append_entries_max, \
              append_bytes_max, appends_in_flight_max, uncommitted_bytes_max, apply_flush_ms, \
              apply_overlay_bytes_max, sessions_max",
@@ -190,7 +190,7 @@ fn errors_name_file_line_column_and_key_and_what_would_be_right() {
         (
             fault("at_ms = 5\naction = \"node.kill\"\ntarget = \"leadr\"\n"),
             "s.toml:4:10: faults[0].target: `leadr` is no target, did you mean `leader`?; known: leader, follower, random, \
-             minority, majority, all, client, there, n1.., c1..",
+             minority, majority, all, group, client, there, n1.., c1.., leader of g100..",
         ),
         (
             fault("at_ms = 5\naction = \"node.kill\"\ntarget = \"n4\"\n"),

@@ -54,6 +54,13 @@ impl Counts {
                 }
                 Ok(())
             }
+            Step::StoresAtMost { bytes } => {
+                let mut all: u64 = running().map(|(_, face)| face.log_bytes as u64).sum();
+                for node in world.node_ids() {
+                    all += world.status(node).await.map_or(0, |status| status.bytes);
+                }
+                at_most("bytes are in all stores", all, bytes)
+            }
             Step::Uncompacted => match running().find(|(_, face)| face.base > Index(0)) {
                 Some((node, face)) => {
                     Err(format!("the log of {} begins after index {}", places::name(node), face.base))

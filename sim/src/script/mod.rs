@@ -155,6 +155,7 @@ impl Script {
             | Step::BytesAtMost { .. }
             | Step::LogAtMost { .. }
             | Step::StateAtMost { .. }
+            | Step::StoresAtMost { .. }
             | Step::Uncompacted
             | Step::Installed { .. } => self.counts.holds(&self.world, step).await,
             Step::Unreliable => {
@@ -177,9 +178,15 @@ impl Script {
             Step::ClientsDone { within_ms } => self.clients_done(*within_ms).await,
             Step::Client { .. }
             | Step::Put { .. }
+            | Step::Append { .. }
             | Step::Get { .. }
+            | Step::Ended { .. }
             | Step::Pending { .. }
             | Step::Finished { .. } => self.caller_step(step).await,
+            Step::Settled { within_ms } => {
+                self.world.settled(Duration::from_millis(*within_ms)).await?;
+                self.world.clean(&self.running()).await
+            }
             Step::Operate { .. } | Step::Placement { .. } | Step::Placed { .. } | Step::History => {
                 self.placement_step(step).await
             }

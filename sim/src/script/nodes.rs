@@ -152,6 +152,11 @@ impl Script {
         [LOSS, DELAY, REORDER].iter().for_each(|fault| self.world.end(fault));
     }
 
+    /// The nodes that run.
+    pub(super) fn running(&self) -> Vec<NodeId> {
+        self.world.node_ids().into_iter().filter(|node| self.world.is_up(*node)).collect()
+    }
+
     /// The nodes that run and are not cut off.
     pub(super) fn connected(&self) -> BTreeMap<NodeId, Face> {
         let mut faces = self.world.watcher.faces();

@@ -102,6 +102,12 @@ impl Script {
         }
     }
 
+    /// Was the shard at this group at the last claim about the placement?
+    pub(super) fn was_at(&self, shard: ShardId, group: GroupId) -> bool {
+        let placement = self.placements.claimed.as_ref().and_then(|config| config.placement(shard));
+        placement.is_some_and(|placement| placement.owner == Some(group))
+    }
+
     async fn latest(&mut self) -> Result<Config, String> {
         self.query(None).await
     }

@@ -25,6 +25,7 @@ fn fake(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Internal>
         parties: vec!["n2".to_owned()],
     });
     Ok(Outcome {
+        migrations: 0,
         verdict: if is_bad { Verdict::Fail } else { Verdict::Pass },
         violation: is_bad.then(|| Violation::new("raft.monotonic", "it went back")),
         digest: plan.faults.len() as u64,

@@ -126,7 +126,9 @@ impl World {
     }
 
     fn client_options(&self, number: u64, deadline_ms: u64) -> ClientOptions {
-        self.options_towards(Place::Alone, number, deadline_ms)
+        // A client of a sharded store finds the groups through the controllers.
+        let place = if self.plan.configuration.cluster.groups > 0 { Place::Ctrlers } else { Place::Alone };
+        self.options_towards(place, number, deadline_ms)
     }
 
     /// The options of a client of one group.
@@ -156,7 +158,10 @@ impl World {
 
     fn client(&self, domain: &str, options: ClientOptions) -> Client {
         let surroundings = self.client_surroundings(domain, options.number);
-        Client::new(options, surroundings, Some(self.history.clone()))
+        match self.plan.configuration.cluster.groups {
+            0 => Client::new(options, surroundings, Some(self.history.clone())),
+            _ => Client::sharded(options, surroundings, Some(self.history.clone())),
+        }
     }
 
     pub(super) fn client_surroundings(&self, domain: &str, number: u64) -> Surroundings {

@@ -55,6 +55,9 @@ impl World {
                 madsim::time::sleep(Duration::from_millis(fault.delay_after_ms)).await;
             }
         }
+        if fault.kind().is_operation() {
+            return self.operate_as_planned(&fault).await;
+        }
         let hit = self.begin(&fault, there);
         if fault.action == Action::OpsTransfer {
             self.transfer(&hit).await;
@@ -72,7 +75,10 @@ impl World {
     /// The first of `hit` is to lead, says an operator to the leader, past the network.
     async fn transfer(&self, hit: &[Party]) {
         let Some(to) = nodes(hit).next() else { return };
-        let Some(leader) = self.leader_of(&self.nodes_of(Place::of(to))).filter(|leader| *leader != to) else { return };
+        let Some(leader) = self.leader_of(&self.nodes_of(Place::of(to))).filter(|leader| *leader != to)
+        else {
+            return;
+        };
         let Some(replica) = self.replica(leader) else { return };
         let transferred = replica.transfer(to).await;
         self.count(FaultKind::OpsTransfer, transferred == Ok(to));
@@ -152,7 +158,12 @@ impl World {
             | Action::ClockSkew { .. }
             | Action::DiskSlow { .. }
             | Action::DiskFull
-            | Action::OpsTransfer => {}
+            | Action::OpsTransfer
+            | Action::OpsJoin
+            | Action::OpsLeave
+            | Action::OpsMove
+            | Action::OpsUnpin
+            | Action::OpsRollback => {}
         }
         if lasts(kind) {
             let active = Active { action: fault.action.clone(), hit: hit.clone(), cuts, met_before };
@@ -187,7 +198,7 @@ impl World {
     }
 
     /// The store of a node's state, as its pointer file names it.
-    fn state_store(&self, id: NodeId) -> String {
+    pub(super) fn state_store(&self, id: NodeId) -> String {
         let pointer = self.disk.file(id, "state").unwrap_or_else(|| b"state.0".to_vec());
         let text = String::from_utf8_lossy(&pointer).into_owned();
         text.split(' ').next().unwrap_or_default().to_owned()
@@ -236,7 +247,7 @@ impl World {
         }
     }
 
-    fn count(&self, kind: FaultKind, is_delivered: bool) {
+    pub(super) fn count(&self, kind: FaultKind, is_delivered: bool) {
         *lock(&self.delivered).entry(kind).or_default() += u64::from(is_delivered);
     }
 
@@ -264,13 +275,8 @@ impl World {
             FaultKind::DiskFull => disk.full,
             FaultKind::DiskIoError => disk.write_errors,
             FaultKind::DiskBitrot => disk.rotten,
-            FaultKind::NodeKill
-            | FaultKind::NodeRestart
-            | FaultKind::NodeCrash
-            | FaultKind::NodeCrashAll
-            | FaultKind::ClockJump
-            | FaultKind::ClientCrash
-            | FaultKind::OpsTransfer => 0,
+            // These are counted as they happen.
+            _ => 0,
         }
     }
 
@@ -343,18 +349,19 @@ impl World {
 
 /// True if the fault has an end that has to be made.
 fn lasts(kind: FaultKind) -> bool {
-    !matches!(
-        kind,
-        FaultKind::NetReset
-            | FaultKind::NodeKill
-            | FaultKind::NodeRestart
-            | FaultKind::NodeCrash
-            | FaultKind::NodeCrashAll
-            | FaultKind::DiskTorn
-            | FaultKind::ClockJump
-            | FaultKind::ClientCrash
-            | FaultKind::OpsTransfer
-    )
+    !kind.is_operation()
+        && !matches!(
+            kind,
+            FaultKind::NetReset
+                | FaultKind::NodeKill
+                | FaultKind::NodeRestart
+                | FaultKind::NodeCrash
+                | FaultKind::NodeCrashAll
+                | FaultKind::DiskTorn
+                | FaultKind::ClockJump
+                | FaultKind::ClientCrash
+                | FaultKind::OpsTransfer
+        )
 }
 
 /// `link` with a fault on top.

@@ -7,6 +7,8 @@ mod clients;
 mod faults;
 mod nodes;
 mod operators;
+mod ops;
+mod settle;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +82,8 @@ pub struct World {
     delivered: Mutex<BTreeMap<FaultKind, u64>>,
     hits: Mutex<Vec<Hit>>,
     exits: mpsc::UnboundedSender<Exit>,
+    /// Who changes the placement as the schedule says.
+    steward: Mutex<Option<ops::Steward>>,
 }
 
 /// What outlives the runtime.
@@ -198,6 +202,7 @@ impl World {
             delivered: Mutex::default(),
             hits: Mutex::default(),
             exits,
+            steward: Mutex::default(),
             plan: request.plan.clone(),
         })
     }

@@ -18,6 +18,7 @@ use eraft::replica::link::Party;
 use eraft::replica::timers::Clock;
 use eraft::replica::{Handle, Identity, Options, Service, Surroundings};
 use eraft::session::SessionLimits;
+use eraft::shardkv::{self, GroupOptions, MigrationOptions, ShardMachine};
 use eraft::types::NodeId;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,6 +28,13 @@ use crate::outcome::Violation;
 use crate::places::{self, Place};
 use crate::scenario::Action;
 
+/// A group asks for configs linearizably this often, has an answer from another group within this, and pauses so long
+/// after a failure: shorter than in a real cluster, as the other times of a run are.
+const CONFIG_POLL_MS: u64 = 1_000;
+const CALL_TIMEOUT_MS: u64 = 1_000;
+const BACKOFF_MS: (u64, u64) = (20, 500);
+/// It looks for something to do this often, or as soon as the first if there may be something.
+const LOOK_MS: (u64, u64) = (20, 300);
 /// A node that ended by itself is started again after this, as a service manager would.
 const RESTART_AFTER: Duration = Duration::from_millis(300);
 
@@ -61,6 +69,7 @@ enum Reach {
 enum Reached {
     Kv(Handle<KvMachine>),
     Ctrler(Handle<CtrlerMachine>),
+    Shard(Handle<ShardMachine>),
 }
 
 /// A node that ended by itself.
@@ -171,6 +180,19 @@ impl World {
             .expect("the scenario's bounds are the machine's")
     }
 
+    fn group_options(&self, node: NodeOptions) -> GroupOptions {
+        let ctrlers = self.nodes_of(Place::Ctrlers).into_iter().map(|id| (id, places::address(id))).collect();
+        let limits = KvLimits { sessions: self.session_limits(), ..KvLimits::default() };
+        let migration = MigrationOptions {
+            config_poll_ms: CONFIG_POLL_MS,
+            call_timeout_ms: CALL_TIMEOUT_MS,
+            backoff_ms: BACKOFF_MS,
+            look_ms: LOOK_MS,
+            ..MigrationOptions::default()
+        };
+        GroupOptions { node, limits, ctrlers, migration }
+    }
+
     /// `process` tells one start of one node from all others.
     fn ctrler_machine(&self, process: u64) -> CtrlerMachine {
         let limits = CtrlerLimits { sessions: self.session_limits(), ..CtrlerLimits::default() };
@@ -200,7 +222,7 @@ impl World {
     pub(crate) fn replica(&self, id: NodeId) -> Option<Handle<KvMachine>> {
         match self.reached(id)? {
             Reached::Kv(handle) => Some(handle),
-            Reached::Ctrler(_) => None,
+            Reached::Ctrler(_) | Reached::Shard(_) => None,
         }
     }
 
@@ -209,6 +231,7 @@ impl World {
         match self.reached(id)? {
             Reached::Kv(handle) => handle.status().await,
             Reached::Ctrler(handle) => handle.status().await,
+            Reached::Shard(handle) => handle.status().await,
         }
     }
 
@@ -385,7 +408,12 @@ impl Start {
                 drop(world);
                 serve(machine, self.options, volume, surroundings, watcher, ready, never).await
             }
-            Place::Group(_) => return,
+            Place::Group(_) => {
+                let options = world.group_options(self.options);
+                let ready = world.expect_replica(id, Reached::Shard);
+                drop(world);
+                shardkv::serve(options, volume, surroundings, watcher, ready, never).await
+            }
         };
         let why = result.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
         let _ = self.exits.send(Exit { node: id, incarnation, why });

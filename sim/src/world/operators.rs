@@ -56,7 +56,10 @@ impl World {
         };
         let party = places::OPERATORS + number;
         let operator = self.operator("operator", party, configuration.operators.deadline_ms);
-        if number == 1 && configuration.cluster.shards != eraft::ctrler::SHARDS_DEFAULT as u64 {
+        if number == 1
+            && configuration.cluster.groups == 0
+            && configuration.cluster.shards != eraft::ctrler::SHARDS_DEFAULT as u64
+        {
             self.create(&operator).await;
         }
         for command in of(&self.plan.commands) {
@@ -99,7 +102,7 @@ impl World {
     }
 
     /// Sets the number of shards, before anything else.
-    async fn create(&self, operator: &Operator) {
+    pub(super) async fn create(&self, operator: &Operator) {
         let shards = self.plan.configuration.cluster.shards;
         let create = Change { change: Some(Of::Create(Create { shards })) };
         while let Answer::Unknown(_) = self.change(operator, create.clone(), "create").await {
