@@ -178,6 +178,7 @@ fn eraft_b34_a_shard_that_was_moved_by_hand_stays_where_it_is() {
 #[test]
 fn eraft_b25_controllers_that_are_down_cost_a_deadline_and_no_cpu() {
     let nobody = addresses(free_ports(3), 3);
+    #[expect(clippy::zombie_processes, reason = "wait4 waits for it, and says what it used")]
     let child = eraft()
         .args(["query", "--timeout", "2s", "--ctrlers", &nobody])
         .stderr(std::process::Stdio::null())

@@ -179,7 +179,7 @@ fn surroundings(seed: u64) -> Surroundings {
         link: Link,
         clock: Clock::default(),
         draws: Draws::new(seed, "sharded"),
-        buggify: Buggify::default(),
+        buggify: Buggify,
     }
 }
 
