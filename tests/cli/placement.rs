@@ -178,8 +178,7 @@ fn eraft_b34_a_shard_that_was_moved_by_hand_stays_where_it_is() {
 #[test]
 fn eraft_b25_controllers_that_are_down_cost_a_deadline_and_no_cpu() {
     let nobody = addresses(free_ports(3), 3);
-    #[expect(clippy::zombie_processes, reason = "wait4 waits for it, and says what it used")]
-    let child = eraft()
+    let mut child = eraft()
         .args(["query", "--timeout", "2s", "--ctrlers", &nobody])
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -188,6 +187,7 @@ fn eraft_b25_controllers_that_are_down_cost_a_deadline_and_no_cpu() {
     // SAFETY: the pointers are to values that outlive the call; the child is ours and not waited for.
     let waited = unsafe { libc::wait4(child.id().cast_signed(), &raw mut status, 0, used.as_mut_ptr()) };
     assert_eq!((waited, libc::WEXITSTATUS(status)), (child.id().cast_signed(), 3));
+    let _ = child.wait(); // it is gone already
     // SAFETY: wait4 filled it, and zeroes are one too.
     let used = unsafe { used.assume_init() };
     let ms = |time: libc::timeval| time.tv_sec * 1000 + time.tv_usec / 1000;
