@@ -1,7 +1,10 @@
 //! A sharded store of one process on loopback, in memory: three controllers and groups of three.
 //!
 //! - [`moves`]: shards go from group to group under load, with their sessions, and leave nothing behind.
+//! - [`faults`]: a source that is gone, a group that comes back, a store that nobody uses.
 #![cfg(not(madsim))]
 
 mod cluster;
+mod faults;
+mod load;
 mod moves;
