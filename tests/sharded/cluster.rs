@@ -235,7 +235,7 @@ fn free_addresses(count: u64) -> BTreeMap<NodeId, SocketAddr> {
     (1..=count).map(NodeId).zip(addresses).collect()
 }
 
-fn surroundings(seed: u64) -> Surroundings {
+pub fn surroundings(seed: u64) -> Surroundings {
     Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "sharded") }
 }
 
