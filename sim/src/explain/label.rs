@@ -145,6 +145,9 @@ fn of_request(request: &kv::Request) -> String {
         Some(Operation::CloseSession(_)) => "close session".to_owned(),
         Some(Operation::Query(_)) => "query a config".to_owned(),
         Some(Operation::Report(_)) => "report a config".to_owned(),
+        Some(Operation::Scan(scan)) => format!("scan {}", String::from_utf8_lossy(&scan.prefix)),
+        Some(Operation::Pull(pull)) => format!("pull shard {}", pull.shard),
+        Some(Operation::Arrived(arrived)) => format!("shard {} has arrived", arrived.shard),
         None => "nothing".to_owned(),
     }
 }
@@ -194,8 +197,12 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(command_words(&command.encode_to_vec().into()), "put k7 (number 9)");
-        let request =
-            kv::Request { id: 1, deadline_ms: 2, operation: Some(kv::request::Operation::Execute(execute)) };
+        let request = kv::Request {
+            id: 1,
+            deadline_ms: 2,
+            operation: Some(kv::request::Operation::Execute(execute)),
+            shard: None,
+        };
         let bytes = Splitter::default().split(&request).remove(0);
         assert_eq!(frame(Channel::Client, false, &bytes), ("request", "put k7 (number 9)".to_owned()));
     }
