@@ -112,11 +112,14 @@ pub struct Held {
     pub born: ConfigNum,
     /// The sum of its pairs: values, sessions and their table.
     pub content: Content,
+    /// How many of them are users'.
+    pub user_keys: u64,
 }
 
 impl Held {
     fn new(shard: ShardId, tenure: &Tenure) -> Self {
-        Self { shard, epoch: tenure.epoch, state: tenure.state(), born: tenure.born, content: tenure.content }
+        let Tenure { epoch, born, content, user_keys, .. } = *tenure;
+        Self { shard, epoch, state: tenure.state(), born, content, user_keys }
     }
 }
 
