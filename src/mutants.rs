@@ -218,7 +218,7 @@ catalogue! {
         [Core, Simulation],
         "A new leader serves reads at its commit index before it has committed an entry of its own term.",
         seen in "etcd-io/etcd#7331, RedisLabs/redisraft#22";
-    KvReadByLease = "kv"."read_by_lease", caught by "raft.read_index" at [Core, Simulation],
+    KvReadByLease = "kv"."read_by_lease", caught by "raft.read_index" at [Core],
         "A leader that heard a quorum since its last check answers reads without asking it: a lease on clocks that may \
          run apart.",
         seen in "tikv/tikv#964, sofastack/sofa-jraft#34";
