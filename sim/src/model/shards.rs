@@ -426,7 +426,7 @@ pub(super) fn all() -> Vec<Shards> {
         changes: || vec![join(&[1]), STAYS, join(&[2]), move_to(1)],
         begins_with: 2,
         drops: false,
-        appends: 1,
+        appends: 2,
         depth: 0,
         reaches: &[
             "a shard has moved",
@@ -445,7 +445,7 @@ pub(super) fn all() -> Vec<Shards> {
             name: "shards.move",
             about: "a shard goes to another group under a client that appends and retries",
             changes: || vec![join(&[1]), STAYS, join(&[2])],
-            appends: 2,
+            appends: 3,
             reaches: &[
                 "a shard has moved",
                 "a confirmation comes again",
