@@ -73,7 +73,11 @@ fn eraft_b02_a_restart_of_all_nodes_applies_nothing_twice_and_moves_go_on() {
             cluster.run(client.append(key_of(shard), format!("{round}").into())).expect_ok();
         }
         // In the middle of what the second one brings, or of giving it back.
-        if round == 0 { cluster.join(&client, &[2]) } else { cluster.leave(&client, &[round]) }
+        if round == 0 {
+            cluster.join(&client, &[2])
+        } else {
+            cluster.leave(&client, &[round])
+        }
         if round == 1 {
             cluster.join(&client, &[1]);
         }

@@ -43,8 +43,10 @@ pub struct Shards {
     pub groups: u64,
     /// Shards.
     pub shards: u64,
-    /// Commands of operators; the groups have adopted what the first one made, and what the others make is to come.
+    /// Commands of operators.
     pub changes: fn() -> Vec<Of>,
+    /// So many of them were given, and all groups have adopted what they made; what the others make is to come.
+    pub begins_with: usize,
     /// Commands are given one by one, groups report, and configs are dropped as soon as no group needs them. Otherwise
     /// all configs are there from the start.
     pub drops: bool,
@@ -277,20 +279,20 @@ impl Shards {
         Ok(true)
     }
 
-    /// The first config, adopted by all, with a session of the client.
+    /// The first configs, adopted by all, with a session of the client.
     fn begin(&self) -> Result<State, Wrong> {
         let mut cluster = Cluster::new(self.groups, self.shards, 0, self.mutants);
         let changes = (self.changes)();
-        let given = if self.drops { 1 } else { changes.len() };
-        for change in &changes[..1] {
+        let given = if self.drops { self.begins_with } else { changes.len() };
+        for change in &changes[..self.begins_with] {
             cluster.change(change)?;
-        }
-        for place in 0..cluster.seen.len() {
-            if let Some(operation) = cluster.next_config(place, false)? {
-                self.enter(&mut cluster, place, operation)?;
+            for place in 0..cluster.seen.len() {
+                if let Some(operation) = cluster.next_config(place, false)? {
+                    self.enter(&mut cluster, place, operation)?;
+                }
             }
         }
-        for change in &changes[1..given] {
+        for change in &changes[self.begins_with..given] {
             cluster.change(change)?;
         }
         cluster.serve(0, &Request { client: 1, shard: MOVING, wants: Wants::Open })?;
@@ -411,6 +413,9 @@ fn move_to(group: u64) -> Of {
     Of::Move(pb::Move { shard: MOVING.0, group })
 }
 
+/// The other shard is pinned to the first group.
+const STAYS: Of = Of::Move(pb::Move { shard: 1, group: 1 });
+
 /// The models of migration.
 pub(super) fn all() -> Vec<Shards> {
     let there_and_back = Shards {
@@ -418,9 +423,10 @@ pub(super) fn all() -> Vec<Shards> {
         about: "a shard goes to another group and comes back, and another one stays",
         groups: 2,
         shards: 2,
-        changes: || vec![join(&[1, 2]), move_to(2), move_to(1)],
+        changes: || vec![join(&[1]), STAYS, join(&[2]), move_to(1)],
+        begins_with: 2,
         drops: false,
-        appends: 1,
+        appends: 2,
         depth: 0,
         reaches: &[
             "a shard has moved",
@@ -438,8 +444,8 @@ pub(super) fn all() -> Vec<Shards> {
         Shards {
             name: "shards.move",
             about: "a shard goes to another group under a client that appends and retries",
-            changes: || vec![join(&[1, 2]), move_to(2)],
-            appends: 2,
+            changes: || vec![join(&[1]), STAYS, join(&[2])],
+            appends: 3,
             reaches: &[
                 "a shard has moved",
                 "a confirmation comes again",
@@ -462,6 +468,7 @@ pub(super) fn all() -> Vec<Shards> {
             name: "shards.dropped",
             about: "a group leaves, is forgotten with the configs that it does not need, and comes back",
             shards: 1,
+            begins_with: 1,
             changes: || {
                 let alone = [move_to(1), Of::Unpin(MOVING.0)];
                 [&[join(&[1]), join(&[2]), leave(2)], &alone[..], &[join(&[2]), move_to(2)]].concat()

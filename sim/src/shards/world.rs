@@ -220,7 +220,7 @@ impl World {
 
     /// The worker at `place` starts what is due.
     fn work(&mut self, place: usize) {
-        for (shard, chore) in self.due(place) {
+        for (shard, chore) in self.due(place, &BTreeSet::new()) {
             match chore.question(shard) {
                 None => {
                     let Some(operation) = chore.command(shard, None) else { continue };
@@ -235,12 +235,13 @@ impl World {
         }
     }
 
-    /// What the worker at `place` starts now. Nobody can be asked whose address is not known.
-    fn due(&mut self, place: usize) -> Vec<(ShardId, Chore)> {
+    /// What the worker at `place` starts now, but for what was `tried`. Nobody can be asked whose address is not known.
+    fn due(&mut self, place: usize, tried: &BTreeSet<Errand>) -> Vec<(ShardId, Chore)> {
         if !self.workers[place].is_up {
             return Vec::new();
         }
-        let chores = self.cluster.seen[place].group.chores();
+        let mut chores = self.cluster.seen[place].group.chores();
+        chores.todo.retain(|(shard, chore)| !tried.contains(&chore.errand(*shard)));
         let under_way = &mut self.workers[place].under_way;
         let mut due = due(&chores.todo, under_way, self.swarm.per_source_max);
         due.retain(|(shard, chore)| {
@@ -395,10 +396,19 @@ impl World {
                     }
                     is_quiet = false;
                 }
-                for (shard, chore) in self.due(place) {
-                    is_quiet &= !self.finish(place, shard, &chore)?;
+                // Once each: what comes to nothing must not keep the place of what is behind it.
+                let mut tried = BTreeSet::new();
+                loop {
+                    self.workers[place].under_way.clear();
+                    let due = self.due(place, &tried);
+                    if due.is_empty() {
+                        break;
+                    }
+                    for (shard, chore) in due {
+                        tried.insert(chore.errand(shard));
+                        is_quiet &= !self.finish(place, shard, &chore)?;
+                    }
                 }
-                self.workers[place].under_way.clear();
                 self.report(place);
             }
             if is_quiet {
