@@ -86,6 +86,7 @@ impl<K> Partitions<K> {
 mod tests {
     use super::*;
     use crate::generate::{Shape, generate};
+    use crate::models::kv::Kv;
     use crate::read::AnyHistory;
 
     #[test]
@@ -97,7 +98,7 @@ mod tests {
         let mut seen = vec![false; history.operations.len()];
         for number in 0..partitions.len() {
             assert!(number == 0 || partitions.key(number - 1) < partitions.key(number));
-            let part = partitions.part(number, &history.operations);
+            let part = partitions.part::<Kv>(number, &history.operations);
             let mut last = None;
             for place in 0..part.len() {
                 assert_eq!(Some(part.get(place).op.key()), partitions.key(number));
