@@ -145,14 +145,11 @@ fn of_request(request: &kv::Request) -> String {
         }
         Some(Operation::Get(get)) => format!("get {}", String::from_utf8_lossy(&get.key)),
         Some(Operation::CloseSession(_)) => "close session".to_owned(),
-        Some(Operation::Scan(_)) => "scan".to_owned(),
+        Some(Operation::Scan(scan)) => format!("scan {}", String::from_utf8_lossy(&scan.prefix)),
         Some(Operation::Pull(pull)) => format!("pull shard {}", pull.shard),
         Some(Operation::Arrived(arrived)) => format!("shard {} has arrived", arrived.shard),
         Some(Operation::Query(_)) => "query a config".to_owned(),
         Some(Operation::Report(_)) => "report a config".to_owned(),
-        Some(Operation::Scan(scan)) => format!("scan {}", String::from_utf8_lossy(&scan.prefix)),
-        Some(Operation::Pull(pull)) => format!("pull shard {}", pull.shard),
-        Some(Operation::Arrived(arrived)) => format!("shard {} has arrived", arrived.shard),
         None => "nothing".to_owned(),
     }
 }
