@@ -27,7 +27,7 @@ pub(crate) fn judge(
     remains: Remains,
     started: Instant,
 ) -> Result<Outcome, Internal> {
-    let Remains { watcher, history, operations, delivered, elapsed, ended, hits } = remains;
+    let Remains { watcher, history, operations, delivered, buggify, elapsed, ended, hits } = remains;
     let seen = watcher.finish();
     if let (Err(error), Some(path)) = (&seen.trace, &options.trace) {
         return Err(Internal(format!("{}: {error}", path.display())));
@@ -90,6 +90,7 @@ pub(crate) fn judge(
         core_seconds: thread_core_seconds().unwrap_or_else(|| started.elapsed().as_secs_f64()),
         operations,
         faults,
+        buggify,
         judged,
         leader_after_ms: ended
             .and_then(|ended| ended.leader_after)

@@ -5,6 +5,8 @@
 
 pub mod artifact;
 #[cfg(madsim)]
+pub mod buggify;
+#[cfg(madsim)]
 pub mod cli;
 pub mod core;
 pub mod corpus;
@@ -36,6 +38,7 @@ pub mod scenario;
 pub mod schedule;
 #[cfg(madsim)]
 mod script;
+pub mod shards;
 pub mod shrink;
 #[cfg(madsim)]
 pub mod timing;

@@ -28,6 +28,10 @@ pub const ORACLES: &[Oracle] = &[
     Oracle { id: "raft.vote_once", about: "one vote per term, durable before it is answered" },
     Oracle { id: "raft.pre_vote", about: "a term is raised only after a quorum said that it would vote" },
     Oracle { id: "raft.check_quorum", about: "a leader that hears no quorum stops leading" },
+    Oracle {
+        id: "raft.transfer",
+        about: "leadership goes to who holds everything, and no proposal is taken meanwhile",
+    },
     Oracle { id: "raft.monotonic", about: "term, commit and applied never go back" },
     Oracle { id: "raft.ack_durable", about: "what is acknowledged was durable before the answer left" },
     Oracle {

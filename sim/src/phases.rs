@@ -17,7 +17,7 @@ use crate::scenario::Heal;
 use crate::script;
 use crate::timing::Spread;
 use crate::workload::Phase;
-use crate::world::{End, Exit, World};
+use crate::world::{End, Exit, World, lock};
 
 /// How often the leader is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -40,7 +40,7 @@ pub(crate) async fn drive(
     until_ms: Option<u64>,
 ) -> Ended {
     world.start_nodes();
-    madsim::task::spawn(world.clone().supervise(exited));
+    world.spawn(world.clone().supervise(exited));
     let watcher = world.watcher.clone();
     let until = async {
         match until_ms {
@@ -58,7 +58,7 @@ pub(crate) async fn drive(
 
 async fn phases(world: Arc<World>) -> Option<Duration> {
     let pruning = world.clone();
-    madsim::task::spawn(async move {
+    world.spawn(async move {
         loop {
             sleep(PRUNE_EVERY).await;
             pruning.prune_tasks();
@@ -66,14 +66,10 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
     });
     let configuration = world.plan.configuration.clone();
     world.bootstrap().await;
-    let clients = world.start_clients();
+    world.start_clients();
     let operators = world.start_operators();
-    let faults: Vec<_> = world
-        .plan
-        .faults
-        .iter()
-        .map(|fault| madsim::task::spawn(world.clone().fault(fault.clone())))
-        .collect();
+    let faults: Vec<_> =
+        world.plan.faults.iter().map(|fault| world.spawn(world.clone().fault(fault.clone()))).collect();
     if world.plan.steps.is_empty() {
         sleep(Duration::from_millis(configuration.phases.safety_ms)).await;
     } else {
@@ -97,8 +93,9 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
     sleep(rest.saturating_sub(world.time.elapsed() - healed_at)).await;
     world.phases.enter(Phase::Final);
     world.watcher.note("world", "phase", "final");
-    for client in clients.into_iter().chain(operators) {
-        let _ = client.await;
+    world.clients_are_done().await;
+    for operator in operators {
+        let _ = operator.await;
     }
     settle(&world).await;
     no_leak(&world, &healthy.concat()).await;
@@ -111,8 +108,11 @@ fn heal(world: &World, group: u64, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
     let mut draw = world.draws.draw("heal", group, 0);
     draw.shuffle(&mut nodes);
     let majority = nodes.len() / 2 + 1;
+    // What has rotted is a minority: it counts among those that stay broken.
+    let rotten = lock(&world.rotten).clone();
+    nodes.sort_by_key(|id| (world.has_bad_log(*id), rotten.contains(id)));
     let healthy = match world.plan.configuration.heal {
-        Heal::All => nodes.len(),
+        Heal::All => nodes.iter().filter(|id| !world.has_bad_log(**id)).count(),
         Heal::Majority => majority,
     };
     let broken = nodes.split_off(healthy);

@@ -2,7 +2,7 @@
 
 use crate::outcome::{Hit, Violation};
 use crate::places;
-use crate::scenario::{Action, Shape, Target, Trigger};
+use crate::scenario::{Action, RotStore, Shape, Target, Trigger};
 use crate::schedule::{FaultEvent, Operation, Plan};
 
 /// Operations of one client that are listed; of more, their number is said.
@@ -29,6 +29,9 @@ pub fn of_plan(plan: &Plan, hits: &[Hit], violation: Option<(&Violation, f64)>) 
     faults.sort();
     if faults.is_empty() {
         sentences.push("No faults.".to_owned());
+    }
+    for (point, chance) in &plan.configuration.buggify {
+        sentences.push(format!("{point} is forced {}% of the times.", chance * 100.0));
     }
     sentences.extend(faults.into_iter().map(|(_, sentence)| sentence));
     if let Some((violation, sim_seconds)) = violation {
@@ -133,6 +136,13 @@ fn what(action: &Action, whom: &str) -> String {
         Action::DiskStall => format!("the disk of {whom} completes no write"),
         Action::DiskFull => format!("the disk of {whom} is full"),
         Action::DiskIoError => format!("the next write of {whom} fails"),
+        Action::ClockSkew { speed } => format!("the clock of {whom} runs {speed} times as fast"),
+        Action::ClockJump { jump_ms } => format!("the clock of {whom} jumps {} forward", seconds(*jump_ms)),
+        Action::ClientCrash => format!("the process of {whom} dies"),
+        Action::ClientPause => format!("{whom} stands still"),
+        Action::DiskBitrot { store: RotStore::Log } => format!("a bit in the log of {whom} turns"),
+        Action::DiskBitrot { store: RotStore::State } => format!("a bit in the state of {whom} turns"),
+        Action::OpsTransfer => format!("an operator wants {whom} to lead"),
         Action::OpsJoin | Action::OpsLeave | Action::OpsMove | Action::OpsUnpin | Action::OpsRollback => {
             format!("the operator commands: {whom}")
         }

@@ -190,12 +190,17 @@ impl ServeCtrler {
     }
 }
 
+/// Where the nodes of a group have their data directories, below `db`.
+pub(super) fn group_directory(db: &Path, group: GroupId) -> PathBuf {
+    db.join(format!("g{group}"))
+}
+
 /// The data directory of a node below `db`.
 pub(super) fn node_directory(db: &Path, service: Service, id: NodeId) -> PathBuf {
     match service {
         Service::Kv => db.join(id.to_string()),
         Service::Ctrler => db.join("ctrler").join(id.to_string()),
-        Service::Shard(group) => db.join(format!("g{group}")).join(id.to_string()),
+        Service::Shard(group) => group_directory(db, group).join(id.to_string()),
     }
 }
 

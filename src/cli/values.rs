@@ -25,6 +25,12 @@ impl FromStr for Cluster {
     }
 }
 
+impl From<Addresses> for Cluster {
+    fn from(addresses: Addresses) -> Self {
+        Self(addresses)
+    }
+}
+
 impl Cluster {
     /// Of addresses that are known to be good.
     pub(super) fn of(addresses: impl Iterator<Item = SocketAddr>) -> Self {

@@ -14,7 +14,7 @@ use super::migrate::{Accepted, Arrival, NotServed, Reign, Stage, Tenures};
 use super::query::{ShardAnswer, ShardQuery};
 use super::record::{Adopted, damaged, data_prefix, load_adopted, load_tenures, save_tenures, shard_prefix};
 use crate::ctrler::shard_of;
-use crate::kv::{KvLimits, KvMachine, KvReply, LimitError};
+use crate::kv::{KvLimits, KvMachine, KvReply, LimitError, USER_PREFIX};
 use crate::machine::{Content, StateMachine, hash_delta};
 use crate::mutants::{MutantId, Mutants};
 use crate::proto::shardkv::{self as pb, command};
@@ -98,9 +98,10 @@ impl ShardMachine {
         let within = Within::new(view, &prefix);
         let place = Position { index: Index(position), term: at.term };
         let (writes, reply) = self.kv.apply_whole(&within, place, &whole)?;
-        let delta = hash_delta(&within, &writes)?;
+        let (delta, users) = (hash_delta(&within, &writes)?, users_delta(&within, &writes)?);
         if let Some(tenure) = tenures.0.get_mut(&born) {
             tenure.content = tenure.content.after(delta);
+            tenure.user_keys = tenure.user_keys.saturating_add_signed(users);
         }
         batch.extend_within(&prefix, writes);
         save_tenures(shard, &before, &tenures, batch);
@@ -137,6 +138,9 @@ impl ShardMachine {
         };
         Ok(match tenures.arrive(born, &arrival, at.index.0, self.mutants) {
             Ok(Accepted::Write) => {
+                if let Some(tenure) = tenures.0.get_mut(&born) {
+                    tenure.user_keys += users_in(&writes);
+                }
                 batch.extend_within(&prefix, writes);
                 save_tenures(shard, &before, &tenures, batch);
                 ShardReply::Inserted(true)
@@ -178,6 +182,9 @@ impl ShardMachine {
             content = Content::default();
         }
         let mut tenures = before.clone();
+        if let Some(tenure) = tenures.0.get_mut(&born) {
+            tenure.user_keys = tenure.user_keys.saturating_sub(users_in(&writes));
+        }
         tenures.deleted(born, content);
         batch.extend_within(&prefix, writes);
         save_tenures(shard, &before, &tenures, batch);
@@ -236,6 +243,20 @@ impl StateMachine for ShardMachine {
     fn read(&self, view: &dyn View, query: &ShardQuery) -> Result<ShardAnswer, ViewError> {
         self.answer(view, query)
     }
+}
+
+/// By how much a client's command changes the number of users' keys: it writes each at most once.
+fn users_delta(view: &dyn View, batch: &Batch) -> Result<i64, ViewError> {
+    let mut delta = 0;
+    for (key, new) in batch.writes.iter().filter(|(key, _)| key.starts_with(USER_PREFIX)) {
+        delta += i64::from(new.is_some()) - i64::from(view.get(key)?.is_some());
+    }
+    Ok(delta)
+}
+
+/// How many users' keys a batch names.
+fn users_in(batch: &Batch) -> u64 {
+    batch.writes.iter().filter(|(key, _)| key.starts_with(USER_PREFIX)).count() as u64
 }
 
 /// The shard of this number, if the cluster has it.

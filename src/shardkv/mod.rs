@@ -51,6 +51,8 @@ mod migrate_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod service_tests;
+#[cfg(test)]
 mod testing;
 
 pub use chunk::CHUNK_LIMIT;

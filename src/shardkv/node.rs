@@ -13,7 +13,7 @@ use crate::kv::KvLimits;
 use crate::node::{Node, NodeError, NodeOptions, serve_with};
 use crate::observe::Observer;
 use crate::replica::{Handle, Identity, Service, Surroundings};
-use crate::storage::Volume;
+use crate::storage::{BoxFuture, Volume};
 use crate::types::{GroupId, NodeId};
 
 /// What a node of a group needs to know.
@@ -65,6 +65,8 @@ pub async fn serve(
     let machine = ShardMachine::new(group, limits, node.raft.mutants)?;
     let (identity, around) = (node.identity.clone(), surroundings.clone());
     let node = Node { machine, options: node, volume, surroundings, observer, ready };
-    let work = |handle| Worker::new(group, &identity, ctrlers, migration, around, handle).run();
-    serve_with(node, work, shutdown).await
+    let work = |handle| -> BoxFuture<()> {
+        Box::pin(Worker::new(group, &identity, ctrlers, migration, around, handle).run())
+    };
+    serve_with(node, |handle| Some(work(handle)), shutdown).await
 }

@@ -130,6 +130,7 @@ fn encode(tenure: &Tenure) -> pb::Tenure {
         },
         source_told: tenure.source_told,
         content: Some(tenure.content.into()),
+        user_keys: tenure.user_keys,
         offset: tenure.offset,
         frozen: tenure.frozen,
         source_at: tenure.source_at.as_ref().map_or_else(Vec::new, |at| at.as_slice().to_vec()),
@@ -159,6 +160,7 @@ fn decode(record: pb::Tenure) -> Option<Tenure> {
         },
         source_told: record.source_told,
         content: record.content?.into(),
+        user_keys: record.user_keys,
         offset: record.offset,
         frozen: record.frozen,
     })

@@ -111,7 +111,7 @@ impl Served for ShardMachine {
             shard: held.shard.0,
             state: held.state.name().to_owned(),
             epoch: held.epoch.0,
-            keys: held.content.keys,
+            keys: held.user_keys,
             bytes: held.content.bytes,
         };
         status.shards = held.iter().map(shard).collect();

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use eraft::buggify::Buggify;
 use eraft::client::{Client, ClientOptions, Outcome, Which};
 use eraft::ctrler::{Config, CtrlerMachine};
 use eraft::history::Recorder;
@@ -21,9 +22,12 @@ use eraft::replica::link::Link;
 use eraft::replica::timers::Clock;
 use eraft::replica::{Identity, Service, Surroundings};
 use eraft::shardkv::{self, GroupOptions};
+use eraft::storage::Volume as _;
 use eraft::storage::memory::MemoryVolume;
 use eraft::types::{ConfigNum, GroupId, NodeId, ShardId};
+use eraft::view::{KeyRange, PageLimit};
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 
 /// Everything here is far faster; this is for a machine that is busy with something else.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,7 +40,13 @@ pub const CTRLERS: u64 = 0;
 struct Members {
     nodes: BTreeMap<NodeId, SocketAddr>,
     volumes: BTreeMap<u64, MemoryVolume>,
-    running: BTreeMap<u64, Runtime>,
+    running: BTreeMap<u64, Running>,
+}
+
+struct Running {
+    runtime: Runtime,
+    stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
 }
 
 pub struct Cluster {
@@ -74,27 +84,63 @@ impl Cluster {
         let nodes = members.nodes.clone();
         let identity = Identity { cluster_id: "test".to_owned(), service, id: NodeId(id), nodes };
         let (volume, tune) = (Arc::new(members.volumes[&id].clone()), self.tune);
+        let ((stop, stopped), (tell, ended)) = (oneshot::channel::<()>(), oneshot::channel());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         // In the runtime: a clock starts a timer of it.
         runtime.spawn(async move {
             let (around, observer) = (surroundings(100 * group + id), Arc::new(NoObserver));
-            let never = std::future::pending();
+            let stopped = async {
+                let _ = stopped.await;
+            };
             let ended = if group == CTRLERS {
                 let machine = CtrlerMachine::default();
-                node::serve(machine, NodeOptions::new(identity), volume, around, observer, None, never).await
+                node::serve(machine, NodeOptions::new(identity), volume, around, observer, None, stopped)
+                    .await
             } else {
                 let mut options = GroupOptions::new(identity, ctrlers);
                 tune(&mut options);
-                shardkv::serve(options, volume, around, observer, None, never).await
+                shardkv::serve(options, volume, around, observer, None, stopped).await
             };
-            panic!("n{id} of group {group} ended: {ended:?}");
+            ended.unwrap_or_else(|error| panic!("n{id} of group {group} ended: {error}"));
+            let _ = tell.send(());
         });
-        members.running.insert(id, runtime);
+        members.running.insert(id, Running { runtime, stop, ended });
+    }
+
+    /// Ends the node with all of its tasks, as a crash of its process does.
+    pub fn end(&mut self, group: u64, id: u64) {
+        let running = &mut self.members.get_mut(&group).expect("there is such a group").running;
+        running.remove(&id).expect("it runs").runtime.shutdown_timeout(PATIENCE);
+    }
+
+    /// Ends all nodes of `group` in order: what they applied is in their stores then.
+    pub fn stop_all(&mut self, group: u64) {
+        let members = self.members.get_mut(&group).expect("there is such a group");
+        for running in std::mem::take(&mut members.running).into_values() {
+            running.stop.send(()).expect("it runs");
+            self.here.block_on(running.ended).expect("it ends in order");
+            running.runtime.shutdown_timeout(PATIENCE);
+        }
+    }
+
+    pub fn end_all(&mut self, group: u64) {
+        (1..=3).for_each(|id| self.end(group, id));
+    }
+
+    pub fn start_all(&mut self, group: u64) {
+        (1..=3).for_each(|id| self.start(group, id));
     }
 
     pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.here.block_on(future)
+    }
+
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.here.spawn(future)
     }
 
     pub fn client(&self, seed: u64) -> Client {
@@ -121,6 +167,11 @@ impl Cluster {
         };
         let groups = groups.iter().map(group).collect();
         self.run(client.change(Change::Join(pb::Groups { groups }))).expect_ok();
+    }
+
+    pub fn leave(&self, client: &Client, groups: &[u64]) {
+        let leave = pb::GroupIds { groups: groups.to_vec() };
+        self.run(client.change(Change::Leave(leave))).expect_ok();
     }
 
     pub fn pin(&self, client: &Client, shard: u64, group: u64) {
@@ -164,6 +215,19 @@ impl Cluster {
             });
         }
     }
+
+    /// Pairs in the state store of a node that has ended, of any shard or of none, whatever the records say.
+    pub fn stored_pairs(&self, group: u64, id: u64, prefix: &[u8]) -> usize {
+        let members = &self.members[&group];
+        assert!(!members.running.contains_key(&id), "a node that runs has its store open");
+        let volume = &members.volumes[&id];
+        let stores = self.run(volume.list()).expect("a list");
+        let states: Vec<&String> = stores.iter().filter(|store| store.starts_with("state")).collect();
+        let [name] = states[..] else { panic!("{stores:?}") };
+        let store = self.run(volume.open(name)).expect("it opens");
+        let limit = PageLimit { pairs_max: usize::MAX, bytes_max: usize::MAX };
+        store.page(&KeyRange::prefix(prefix), limit).expect("it can be read").len()
+    }
 }
 
 fn free_addresses(count: u64) -> BTreeMap<NodeId, SocketAddr> {
@@ -173,8 +237,8 @@ fn free_addresses(count: u64) -> BTreeMap<NodeId, SocketAddr> {
     (1..=count).map(NodeId).zip(addresses).collect()
 }
 
-fn surroundings(seed: u64) -> Surroundings {
-    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "sharded") }
+pub fn surroundings(seed: u64) -> Surroundings {
+    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "sharded"), buggify: Buggify }
 }
 
 /// Waits until `ready` gives something.

@@ -111,6 +111,9 @@ pub struct Line {
     pub operations: u64,
     /// Faults delivered, by kind.
     pub faults: BTreeMap<String, u64>,
+    /// Points of the product's code that were forced, and how often.
+    #[serde(default)]
+    pub buggify: BTreeMap<String, u64>,
     /// Shards that arrived at another group.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub migrations: u64,
@@ -138,6 +141,7 @@ impl Line {
             wall_seconds: outcome.wall_seconds,
             operations: outcome.operations,
             faults: outcome.faults.clone(),
+            buggify: outcome.buggify.clone(),
             migrations: outcome.migrations,
             violation: outcome.violation.clone(),
             artifact,
@@ -161,11 +165,13 @@ pub struct Summary {
     pub operations: u64,
     /// Faults delivered, by kind.
     pub faults: BTreeMap<String, u64>,
+    /// Points of the product's code that were forced, and how often.
+    pub buggify: BTreeMap<String, u64>,
     /// Seeds that were run twice, and differed.
     pub determinism_checked: u64,
     /// Seeds whose two runs had two digests.
     pub nondeterministic: Vec<u64>,
-    /// `scenario: id` of enabled faults that were never delivered and oracles that never judged.
+    /// `scenario: id` of enabled faults and points that were never delivered and oracles that never judged.
     pub vacuous: Vec<String>,
     /// From the end of the faults to a leader: median, 99th percentile, maximum.
     pub leader_after_ms: Option<(u64, u64, u64)>,
@@ -341,6 +347,7 @@ impl Finished {
         Ok(Run {
             line: Line::new(&request, &outcome, artifact),
             kinds: request.plan.kinds.clone(),
+            points: request.plan.configuration.buggify.keys().cloned().collect(),
             checks: request.plan.must_judge().into_iter().map(str::to_owned).collect(),
             judged: outcome.judged,
             same_twice,
@@ -385,7 +392,7 @@ impl Tally {
         self.migrations.push(line.migrations);
         let counts = self.scenarios.entry(line.scenario.clone()).or_default();
         counts.runs += 1;
-        for kind in &run.kinds {
+        for kind in run.kinds.iter().chain(&run.points) {
             add(&mut counts.enabled, kind, 1);
         }
         for check in &run.checks {
@@ -394,6 +401,10 @@ impl Tally {
         for (kind, delivered) in &line.faults {
             add(&mut summary.faults, kind, *delivered);
             add(&mut counts.delivered, kind, *delivered);
+        }
+        for (point, forced) in &line.buggify {
+            add(&mut summary.buggify, point, *forced);
+            add(&mut counts.delivered, point, *forced);
         }
         for (oracle, judged) in &run.judged {
             add(&mut counts.judged, oracle, *judged);

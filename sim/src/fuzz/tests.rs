@@ -24,6 +24,7 @@ fn fake(request: &RunRequest, _: &RunOptions) -> Result<Outcome, Internal> {
         core_seconds: 0.1,
         operations: 10,
         faults: [("net.loss".to_owned(), u64::from(delivers))].into(),
+        buggify: Default::default(),
         judged: [("sim.panic".to_owned(), 1)].into(),
         leader_after_ms: Some(request.seed),
         coverage: crate::coverage::Coverage::default(),

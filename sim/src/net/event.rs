@@ -91,6 +91,8 @@ pub struct NetCounters {
     pub connects_dead: u64,
     /// Pauses that kept something waiting (node.pause).
     pub pauses: u64,
+    /// Pauses of clients that kept something waiting (client.pause).
+    pub client_pauses: u64,
     /// Streams that a death broke.
     pub deaths: u64,
 }

@@ -182,7 +182,8 @@ impl SimNet {
         Err(format!("{} -> {}: {why}", name(route.from), name(route.to)))
     }
 
-    async fn gate_of(&self, party: Party) {
+    /// Waits while `party` is paused.
+    pub async fn gate_of(&self, party: Party) {
         poll_fn(|context| {
             let mut state = self.shared.lock();
             if !state.meets_pause(party) {

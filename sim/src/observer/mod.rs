@@ -83,6 +83,8 @@ struct State {
     stage: Option<Stage>,
     /// In a run with a script.
     ledger: Option<Ledger>,
+    /// The run is over: what comes now is no part of it.
+    is_closed: bool,
 }
 
 /// What a watcher has seen, once the run is over.
@@ -124,6 +126,7 @@ impl Watcher {
             map: Map::default(),
             stage,
             ledger: None,
+            is_closed: false,
         };
         Arc::new(Self { time: TimeHandle::current(), state: Mutex::new(state), violated: Notify::new() })
     }
@@ -140,7 +143,7 @@ impl Watcher {
     pub fn note(&self, node: &str, kind: &str, text: &str) {
         let at_ns = self.now_ns();
         let mut state = self.lock();
-        if state.violation.is_none() {
+        if state.violation.is_none() && !state.is_closed {
             state.recorder.record(at_ns, node, kind, text.as_bytes(), || text.to_owned());
             if let Some(stage) = &state.stage {
                 stage::note(&mut stage.lock(), at_ns / 1_000, node, kind, text);
@@ -167,6 +170,13 @@ impl Watcher {
         let (sender, receiver) = oneshot::channel();
         self.lock().waiting.entry(trigger).or_default().push(sender);
         receiver
+    }
+
+    /// A node's state was damaged from outside.
+    pub fn state_is_bad(&self, node: NodeId) {
+        if let Some(group) = self.lock().groups.get_mut(&Place::of(node)) {
+            group.suite.state_is_bad(node);
+        }
     }
 
     /// The node's process is gone.
@@ -245,6 +255,11 @@ impl Watcher {
         self.lock().configs.latest().cloned()
     }
 
+    /// What comes from now on is no part of the run.
+    pub fn close(&self) {
+        self.lock().is_closed = true;
+    }
+
     /// Everything that was seen. What comes later is not.
     pub fn finish(&self) -> Seen {
         let mut state = self.lock();
@@ -286,7 +301,7 @@ impl Observer for Watcher {
     fn observe(&self, node: NodeId, event: &Event<'_>) {
         let at_ns = self.now_ns();
         let mut state = self.lock();
-        if state.violation.is_some() {
+        if state.violation.is_some() || state.is_closed {
             return;
         }
         state.record(at_ns, node, event);

@@ -12,7 +12,7 @@ use crate::places;
 const ROLE: usize = 2;
 const COMMIT: usize = 7;
 /// Faults that happen and are over: they do not last.
-const MOMENTS: [&str; 2] = ["net.reset", "node.restart"];
+const MOMENTS: [&str; 3] = ["net.reset", "node.restart", "clock.jump"];
 
 /// An event of node `lane`.
 pub(super) fn event(scene: &mut Scene, at: u64, lane: &str, event: &Event<'_>) {

@@ -31,6 +31,12 @@ pub enum FaultKind {
     DiskStall,
     DiskFull,
     DiskIoError,
+    ClockSkew,
+    ClockJump,
+    ClientCrash,
+    ClientPause,
+    DiskBitrot,
+    OpsTransfer,
     OpsJoin,
     OpsLeave,
     OpsMove,
@@ -40,7 +46,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind, in the order of reports.
-    pub const ALL: [FaultKind; 22] = [
+    pub const ALL: [FaultKind; 28] = [
         FaultKind::NetLoss,
         FaultKind::NetDelay,
         FaultKind::NetReorder,
@@ -58,6 +64,12 @@ impl FaultKind {
         FaultKind::DiskStall,
         FaultKind::DiskFull,
         FaultKind::DiskIoError,
+        FaultKind::ClockSkew,
+        FaultKind::ClockJump,
+        FaultKind::ClientCrash,
+        FaultKind::ClientPause,
+        FaultKind::DiskBitrot,
+        FaultKind::OpsTransfer,
         FaultKind::OpsJoin,
         FaultKind::OpsLeave,
         FaultKind::OpsMove,
@@ -85,6 +97,12 @@ impl FaultKind {
             FaultKind::DiskStall => "disk.stall",
             FaultKind::DiskFull => "disk.full",
             FaultKind::DiskIoError => "disk.io_error",
+            FaultKind::ClockSkew => "clock.skew",
+            FaultKind::ClockJump => "clock.jump",
+            FaultKind::ClientCrash => "client.crash",
+            FaultKind::ClientPause => "client.pause",
+            FaultKind::DiskBitrot => "disk.bitrot",
+            FaultKind::OpsTransfer => "ops.transfer",
             FaultKind::OpsJoin => "ops.join",
             FaultKind::OpsLeave => "ops.leave",
             FaultKind::OpsMove => "ops.move",
@@ -113,6 +131,14 @@ impl FaultKind {
             FaultKind::DiskStall => "no write completes for a while",
             FaultKind::DiskFull => "writes fail: no space left",
             FaultKind::DiskIoError => "a write fails",
+            FaultKind::ClockSkew => "the node's clock runs too fast or too slow",
+            FaultKind::ClockJump => "the node's clock jumps forward",
+            FaultKind::ClientCrash => "the client's process dies; what it had asked for stays unknown",
+            FaultKind::ClientPause => "the client stands still and goes on",
+            FaultKind::DiskBitrot => {
+                "a bit of the log or of the state turns, on a minority of the disks at most"
+            }
+            FaultKind::OpsTransfer => "an operator wants the target to lead; counts once it does",
             FaultKind::OpsJoin => "a group joins the sharded store",
             FaultKind::OpsLeave => "a group leaves the sharded store",
             FaultKind::OpsMove => "a shard is moved to another group, and pinned there",
@@ -128,7 +154,14 @@ impl FaultKind {
 
     /// True if it is an operator's change: it names a group (`all of g101`) or leaves the choice, and hits no node.
     pub fn is_operation(self) -> bool {
-        self.id().starts_with("ops.")
+        matches!(
+            self,
+            FaultKind::OpsJoin
+                | FaultKind::OpsLeave
+                | FaultKind::OpsMove
+                | FaultKind::OpsUnpin
+                | FaultKind::OpsRollback
+        )
     }
 
     /// Which parameters say something about this kind, besides `target`.
@@ -142,11 +175,15 @@ impl FaultKind {
             FaultKind::NetSlow => &["duration_ms", "bytes_per_second"],
             FaultKind::NetReset
             | FaultKind::NodeRestart
+            | FaultKind::OpsTransfer
             | FaultKind::OpsJoin
             | FaultKind::OpsLeave
             | FaultKind::OpsMove
             | FaultKind::OpsUnpin
             | FaultKind::OpsRollback => &[],
+            FaultKind::ClockSkew => &["duration_ms", "speed"],
+            FaultKind::ClockJump => &["jump_ms"],
+            FaultKind::DiskBitrot => &["store"],
             FaultKind::NodeKill
             | FaultKind::NodeCrash
             | FaultKind::NodeCrashAll
@@ -154,17 +191,43 @@ impl FaultKind {
             | FaultKind::DiskTorn
             | FaultKind::DiskStall
             | FaultKind::DiskFull
-            | FaultKind::DiskIoError => &["duration_ms"],
+            | FaultKind::DiskIoError
+            | FaultKind::ClientCrash
+            | FaultKind::ClientPause => &["duration_ms"],
         }
     }
 
-    /// True if the fault has no end of its own: the node it stopped stays down.
+    /// True if the fault may be without an end of its own: what it stopped stays down, what it bent stays so.
     pub fn may_last(self) -> bool {
         matches!(
             self,
-            FaultKind::NodeKill | FaultKind::NodeCrash | FaultKind::NodeCrashAll | FaultKind::DiskTorn
+            FaultKind::NodeKill
+                | FaultKind::NodeCrash
+                | FaultKind::NodeCrashAll
+                | FaultKind::DiskTorn
+                | FaultKind::ClockSkew
         )
     }
+
+    /// What it may hit.
+    pub fn hits(self) -> Hits {
+        match self.id().split_once('.') {
+            Some(("net", _)) => Hits::Parties,
+            Some(("client", _)) => Hits::Clients,
+            _ => Hits::Nodes,
+        }
+    }
+}
+
+/// What a fault may hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hits {
+    /// Nodes alone.
+    Nodes,
+    /// Clients alone.
+    Clients,
+    /// Both.
+    Parties,
 }
 
 impl fmt::Display for FaultKind {
@@ -198,6 +261,21 @@ impl Shape {
         ("bridge", Shape::Bridge),
         ("ring", Shape::Ring),
     ];
+}
+
+/// What rots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotStore {
+    /// The store of the log: its replica is gone for good.
+    Log,
+    /// The store of the state: it is wiped, and a snapshot takes its place.
+    State,
+}
+
+impl RotStore {
+    /// The words for them in a scenario.
+    pub const WORDS: [(&'static str, RotStore); 2] = [("log", RotStore::Log), ("state", RotStore::State)];
 }
 
 /// Something that happens on a node, after which a fault may be timed.
@@ -278,6 +356,18 @@ pub enum Action {
     DiskFull,
     #[serde(rename = "disk.io_error")]
     DiskIoError,
+    #[serde(rename = "clock.skew")]
+    ClockSkew { speed: f64 },
+    #[serde(rename = "clock.jump")]
+    ClockJump { jump_ms: u64 },
+    #[serde(rename = "client.crash")]
+    ClientCrash,
+    #[serde(rename = "client.pause")]
+    ClientPause,
+    #[serde(rename = "disk.bitrot")]
+    DiskBitrot { store: RotStore },
+    #[serde(rename = "ops.transfer")]
+    OpsTransfer,
     #[serde(rename = "ops.join")]
     OpsJoin,
     #[serde(rename = "ops.leave")]
@@ -311,6 +401,12 @@ impl Action {
             Action::DiskStall => FaultKind::DiskStall,
             Action::DiskFull => FaultKind::DiskFull,
             Action::DiskIoError => FaultKind::DiskIoError,
+            Action::ClockSkew { .. } => FaultKind::ClockSkew,
+            Action::ClockJump { .. } => FaultKind::ClockJump,
+            Action::ClientCrash => FaultKind::ClientCrash,
+            Action::ClientPause => FaultKind::ClientPause,
+            Action::DiskBitrot { .. } => FaultKind::DiskBitrot,
+            Action::OpsTransfer => FaultKind::OpsTransfer,
             Action::OpsJoin => FaultKind::OpsJoin,
             Action::OpsLeave => FaultKind::OpsLeave,
             Action::OpsMove => FaultKind::OpsMove,

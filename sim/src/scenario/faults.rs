@@ -2,7 +2,7 @@
 
 use eraft::types::NodeId;
 
-use super::fault::{Action, FaultKind, Shape, Target, Trigger};
+use super::fault::{Action, FaultKind, Hits, RotStore, Shape, Target, Trigger};
 use super::reader::{ScenarioError, Section, suggestion};
 use super::setting::Setting;
 use super::{Cluster, PhasesSettings};
@@ -36,6 +36,12 @@ pub struct Profile {
     pub bytes_per_second: Setting<u64>,
     /// For disk.slow: everything takes this many times as long.
     pub factor: Setting<u64>,
+    /// For clock.skew: the clock runs so many times as fast.
+    pub speed: Setting<f64>,
+    /// For clock.jump.
+    pub jump_ms: Setting<u64>,
+    /// For disk.bitrot.
+    pub stores: Vec<RotStore>,
     /// For net.partition.
     pub shapes: Vec<Shape>,
     /// For net.partition: are clients cut off from the target too? Both if the scenario leaves it open.
@@ -69,8 +75,18 @@ pub struct RandomFaults {
     pub kinds: Vec<RandomFault>,
 }
 
-const PARAMETER_KEYS: &[&str] =
-    &["duration_ms", "rate", "delay_ms", "bytes_per_second", "factor", "shape", "clients"];
+const PARAMETER_KEYS: &[&str] = &[
+    "duration_ms",
+    "rate",
+    "delay_ms",
+    "bytes_per_second",
+    "factor",
+    "speed",
+    "jump_ms",
+    "store",
+    "shape",
+    "clients",
+];
 
 impl Profile {
     fn read(
@@ -97,14 +113,19 @@ impl Profile {
                 .setting("bytes_per_second", 1..=1 << 40)?
                 .unwrap_or(Setting::Range(1_000, 100_000)),
             factor: section.setting("factor", 1..=1_000_000)?.unwrap_or(Setting::Range(5, 100)),
-            shapes: read_shapes(section)?,
+            speed: section.setting("speed", 0.5..=2.0)?.unwrap_or(Setting::Range(0.8, 1.2)),
+            jump_ms: section.setting("jump_ms", 1..=TIME_MS_MAX)?.unwrap_or(Setting::Range(20, 3_000)),
+            shapes: read_words(section, "shape", &Shape::WORDS)?.unwrap_or(vec![Shape::Symmetric]),
+            stores: read_words(section, "store", &RotStore::WORDS)?
+                .unwrap_or(RotStore::WORDS.map(|(_, store)| store).to_vec()),
             clients: section.flag("clients")?.map_or_else(|| vec![false], |clients| vec![clients]),
         })
     }
 
     /// The action that the values of one draw make.
     pub fn action(&self, numbers: Numbers) -> Action {
-        let Numbers { rate, delay_ms, bytes_per_second, factor, shape, clients } = numbers;
+        let Numbers { rate, delay_ms, bytes_per_second, factor, speed, jump_ms, store, shape, clients } =
+            numbers;
         match self.kind {
             FaultKind::NetLoss => Action::NetLoss { rate },
             FaultKind::NetDelay => Action::NetDelay { delay_ms },
@@ -123,6 +144,12 @@ impl Profile {
             FaultKind::DiskStall => Action::DiskStall,
             FaultKind::DiskFull => Action::DiskFull,
             FaultKind::DiskIoError => Action::DiskIoError,
+            FaultKind::ClockSkew => Action::ClockSkew { speed },
+            FaultKind::ClockJump => Action::ClockJump { jump_ms },
+            FaultKind::ClientCrash => Action::ClientCrash,
+            FaultKind::ClientPause => Action::ClientPause,
+            FaultKind::DiskBitrot => Action::DiskBitrot { store },
+            FaultKind::OpsTransfer => Action::OpsTransfer,
             FaultKind::OpsJoin => Action::OpsJoin,
             FaultKind::OpsLeave => Action::OpsLeave,
             FaultKind::OpsMove => Action::OpsMove,
@@ -140,28 +167,33 @@ pub struct Numbers {
     pub delay_ms: u64,
     pub bytes_per_second: u64,
     pub factor: u64,
+    pub speed: f64,
+    pub jump_ms: u64,
+    pub store: RotStore,
     pub shape: Shape,
     pub clients: bool,
 }
 
-fn read_shapes(section: &Section<'_>) -> Result<Vec<Shape>, ScenarioError> {
-    let Some(words) = section.texts("shape")? else { return Ok(vec![Shape::Symmetric]) };
+/// The values that the words of `key` stand for; `None`: the key is not there.
+fn read_words<T: Copy>(
+    section: &Section<'_>,
+    key: &str,
+    known: &[(&'static str, T)],
+) -> Result<Option<Vec<T>>, ScenarioError> {
+    let Some(words) = section.texts(key)? else { return Ok(None) };
     if words.is_empty() {
-        return Err(section.error("shape", "the list is empty"));
+        return Err(section.error(key, "the list is empty"));
     }
-    let known = Shape::WORDS.map(|(word, _)| word);
-    let mut shapes = Vec::new();
-    for word in words {
-        match Shape::WORDS.iter().find(|(known, _)| *known == word) {
-            Some((_, shape)) => shapes.push(*shape),
-            None => {
-                let hint = suggestion(word, known);
-                let message = format!("unknown value `{word}`{hint}; known: {}", known.join(", "));
-                return Err(section.error("shape", message));
-            }
-        }
-    }
-    Ok(shapes)
+    let names = || known.iter().map(|(word, _)| *word);
+    let value = |word: &str| {
+        let found = known.iter().find(|(known, _)| *known == word).map(|(_, value)| *value);
+        found.ok_or_else(|| {
+            let hint = suggestion(word, names());
+            let all = names().collect::<Vec<_>>().join(", ");
+            section.error(key, format!("unknown value `{word}`{hint}; known: {all}"))
+        })
+    };
+    words.into_iter().map(value).collect::<Result<_, _>>().map(Some)
 }
 
 /// Of a scripted fault, a list is one target (`["n1", "n3"]`); of random faults it is a choice (`target` below).
@@ -235,8 +267,10 @@ fn scripted_target(
     if target == Target::There && profile.after == [None] {
         return Err(section.error("target", "`there` means where the trigger happened: `after` is missing"));
     }
-    if target.is_client() && !kind.id().starts_with("net.") {
-        return Err(section.error("target", format!("{kind} hits nodes, not clients")));
+    let (hit, other) = if target.is_client() { (Hits::Clients, "nodes") } else { (Hits::Nodes, "clients") };
+    if kind.hits() != hit && kind.hits() != Hits::Parties {
+        let found = if target.is_client() { "clients" } else { "nodes" };
+        return Err(section.error("target", format!("{kind} hits {other}, not {found}")));
     }
     check_target(section, &target, cluster)?;
     if kind.is_operation() && cluster.groups == 0 {
@@ -314,8 +348,11 @@ fn read_one_random(
     if kind == FaultKind::NetPartition && !section.has("clients") {
         profile.clients = vec![false, true];
     }
-    if let Some(words) = section.texts("after")? {
-        profile.after = words.into_iter().map(|word| trigger(&section, word)).collect::<Result<_, _>>()?;
+    let with_time: Vec<(&str, Option<Trigger>)> = std::iter::once(("time", None))
+        .chain(Trigger::WORDS.map(|(word, trigger)| (word, Some(trigger))))
+        .collect();
+    if let Some(after) = read_words(&section, "after", &with_time)? {
+        profile.after = after;
     }
     Ok(RandomFault {
         mean_interval_ms: section
@@ -323,21 +360,6 @@ fn read_one_random(
             .unwrap_or_else(|| interval.clone()),
         profile,
     })
-}
-
-fn trigger(section: &Section<'_>, word: &str) -> Result<Option<Trigger>, ScenarioError> {
-    if word == "time" {
-        return Ok(None);
-    }
-    let known = Trigger::WORDS.map(|(word, _)| word);
-    match Trigger::WORDS.iter().find(|(known, _)| *known == word) {
-        Some((_, trigger)) => Ok(Some(*trigger)),
-        None => {
-            let hint = suggestion(word, known);
-            let message = format!("unknown value `{word}`{hint}; known: time, {}", known.join(", "));
-            Err(section.error("after", message))
-        }
-    }
 }
 
 fn default_targets(kind: FaultKind) -> Vec<Target> {
@@ -352,7 +374,10 @@ fn default_targets(kind: FaultKind) -> Vec<Target> {
         FaultKind::NetDuplicate => vec![Target::All, Target::Leader, Target::Random],
         FaultKind::NetPartition => vec![Target::Leader, Target::Minority, Target::Random, Target::Client],
         FaultKind::NetSlow | FaultKind::NetReset => vec![Target::Leader, Target::Random, Target::Client],
+        FaultKind::OpsTransfer => vec![Target::Follower, Target::Random],
         FaultKind::DiskFull | FaultKind::DiskIoError => vec![Target::Leader, Target::Follower],
+        FaultKind::ClockSkew => vec![Target::Leader, Target::Follower, Target::Minority, Target::All],
+        FaultKind::ClientCrash | FaultKind::ClientPause => vec![Target::Client],
         _ => vec![Target::Leader, Target::Follower, Target::Random, Target::Minority],
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! Everything has a default. A range or a list of choices is drawn per run (in `[random_faults]`, per fault).
 
+mod buggify;
 mod fault;
 mod faults;
 mod operator;
@@ -21,7 +22,8 @@ mod setting;
 mod step;
 mod steps;
 
-pub use fault::{Action, FaultKind, Shape, Target, Trigger};
+pub use buggify::Buggify;
+pub use fault::{Action, FaultKind, RotStore, Shape, Target, Trigger};
 pub use faults::{Numbers, Profile, RandomFault, RandomFaults, ScriptedFault};
 pub use operator::{Command, CommandKind, Operators, OperatorsSettings};
 pub use reader::ScenarioError;
@@ -201,6 +203,8 @@ pub struct Scenario {
     pub faults: Vec<ScriptedFault>,
     /// Faults at drawn moments.
     pub random_faults: Option<RandomFaults>,
+    /// What is forced in the product's code.
+    pub buggify: Option<Buggify>,
     /// What is done and claimed step by step; the safety phase lasts as long as they do.
     pub steps: Vec<Step>,
     /// The oracles that judge a run.
@@ -218,6 +222,7 @@ const ROOT_KEYS: &[&str] = &[
     "phases",
     "faults",
     "random_faults",
+    "buggify",
     "steps",
     "checks",
 ];
@@ -290,6 +295,7 @@ impl Scenario {
             }),
             faults: faults::read_scripted(&root, &smallest, &phases)?,
             random_faults: faults::read_random(&root, &smallest)?,
+            buggify: Buggify::read(&root)?,
             checks: read_checks(
                 &root.section("checks", &["oracles", "skip"])?,
                 &smallest,

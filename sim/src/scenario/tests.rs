@@ -225,6 +225,14 @@ fn errors_name_file_line_column_and_key_and_what_would_be_right() {
             "s.toml:2:9: random_faults.kinds: unknown fault `net.lost`, did you mean `net.loss`?",
         ),
         (
+            "[buggify]\npoints = [\"driver.short_batches\"]\n".to_owned(),
+            "s.toml:2:11: buggify.points: unknown point `driver.short_batches`, did you mean `driver.short_batch`?",
+        ),
+        (
+            fault("at_ms = 5\naction = \"client.crash\"\ntarget = \"n1\"\nduration_ms = 5\n"),
+            "s.toml:4:10: faults[0].target: client.crash hits clients, not nodes",
+        ),
+        (
             "[random_faults]\nkinds = [\"net.*\"]\n[random_faults.\"node.kill\"]\n".to_owned(),
             "s.toml:3:1: random_faults.node.kill: is not among `kinds`",
         ),

@@ -9,6 +9,8 @@ mod operators;
 
 pub use operations::{Operation, OperationKind};
 
+use std::collections::BTreeMap;
+
 use eraft::random::Draws;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,9 @@ pub struct Configuration {
     pub phases: Phases,
     /// Which nodes are healthy again after the faults.
     pub heal: Heal,
+    /// The points of the product's code that are forced, each with its probability.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub buggify: BTreeMap<String, f64>,
     /// The oracles that judge the run.
     pub checks: Vec<String>,
 }
@@ -110,6 +115,7 @@ impl Plan {
             disk: scenario.disk.draw(&swarm),
             phases: scenario.phases.draw(&swarm),
             heal: scenario.heal,
+            buggify: scenario.buggify.as_ref().map(|buggify| buggify.draw(&swarm)).unwrap_or_default(),
             checks: scenario.checks.clone(),
         };
         let schedule = Draws::new(seed, "schedule");

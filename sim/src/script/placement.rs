@@ -48,12 +48,12 @@ impl Script {
                     desks.push(self.desk(if *at_once { number } else { 0 }).await);
                 }
                 let all = desks.into_iter().zip(commands);
-                let mut work = all
+                let work = all
                     .map(|(desk, list)| obeyed(self.world.clone(), desk, list.clone(), *refused, *within_ms));
                 if *at_once {
                     return join_all(work).await.into_iter().collect();
                 }
-                while let Some(one) = work.next() {
+                for one in work {
                     one.await?;
                 }
                 Ok(())

@@ -153,6 +153,28 @@ impl Shrinker<'_> {
         Ok(())
     }
 
+    /// Nothing forced, or fewer points.
+    pub(super) fn forced_points(&mut self) -> Result<(), Internal> {
+        self.each(|plan, _| {
+            if plan.configuration.buggify.is_empty() {
+                return Vec::new();
+            }
+            let mut none = plan.clone();
+            none.configuration.buggify.clear();
+            vec![none]
+        })?;
+        self.remove(
+            0,
+            |plan| plan.configuration.buggify.len(),
+            |plan, range| {
+                let mut plan = plan.clone();
+                let mut place = 0..;
+                plan.configuration.buggify.retain(|_, _| !range.contains(&place.next().unwrap_or_default()));
+                plan
+            },
+        )
+    }
+
     /// The defaults instead of what the swarm drew: all at once, then by section, then by setting.
     pub(super) fn quiet_settings(&mut self) -> Result<(), Internal> {
         let defaults = match Scenario::parse("defaults", "") {

@@ -38,6 +38,7 @@ fn fake(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Internal>
         core_seconds: 0.0,
         operations: 0,
         faults: std::collections::BTreeMap::new(),
+        buggify: Default::default(),
         judged: std::collections::BTreeMap::new(),
         leader_after_ms: None,
         coverage: crate::coverage::Coverage::default(),

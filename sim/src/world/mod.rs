@@ -11,7 +11,7 @@ mod ops;
 mod settle;
 mod targets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,11 +21,12 @@ use eraft::mutants::{MutantId, Mutants};
 use eraft::random::Draws;
 use eraft::replica::link::{Channel, Party, Route};
 use eraft::types::NodeId;
-use madsim::runtime::{Handle, Runtime};
+use madsim::runtime::{Handle, NodeHandle, Runtime};
 use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
 use crate::artifact::RunRequest;
+use crate::buggify::Points;
 use crate::disk::{DiskConfig, DiskSim};
 use crate::explain::{Stage, label};
 use crate::judge;
@@ -41,10 +42,14 @@ use crate::timing::Spread;
 use crate::trace::{Recorder, Sink};
 use crate::workload::Phases;
 
+use clients::ClientState;
 use faults::Active;
 use nodes::NodeState;
 pub(crate) use nodes::{End, Exit};
 pub(crate) use operators::{Answer, Operator};
+
+/// How often ended tasks are looked after.
+const END_ROUNDS: usize = 3;
 
 /// Everything that the scenario's tasks share.
 pub struct World {
@@ -53,6 +58,7 @@ pub struct World {
     pub(crate) mutants: Mutants,
     pub(crate) net: SimNet,
     pub(crate) disk: Arc<DiskSim>,
+    pub(crate) points: Arc<Points>,
     pub(crate) watcher: Arc<Watcher>,
     pub(crate) history: Arc<history::Recorder>,
     pub(crate) phases: Arc<Phases>,
@@ -64,8 +70,15 @@ pub struct World {
     /// What the scenario draws on the way: roles, halves.
     pub(crate) draws: Draws,
     handle: Handle,
+    /// The machine of the scenario's own tasks.
+    crew: NodeHandle,
+    /// Every machine, to end it.
+    machines: Mutex<Vec<madsim::task::NodeId>>,
     nodes: Mutex<BTreeMap<NodeId, NodeState>>,
+    clients: Mutex<BTreeMap<u64, ClientState>>,
     active: Mutex<BTreeMap<String, Active>>,
+    /// Nodes on whose disks something has rotted.
+    pub(crate) rotten: Mutex<BTreeSet<NodeId>>,
     delivered: Mutex<BTreeMap<FaultKind, u64>>,
     hits: Mutex<Vec<Hit>>,
     exits: mpsc::UnboundedSender<Exit>,
@@ -79,6 +92,7 @@ pub(crate) struct Remains {
     pub(crate) history: Arc<history::Recorder>,
     pub(crate) operations: u64,
     pub(crate) delivered: BTreeMap<FaultKind, u64>,
+    pub(crate) buggify: BTreeMap<String, u64>,
     pub(crate) elapsed: Duration,
     pub(crate) ended: Option<Ended>,
     pub(crate) hits: Vec<Hit>,
@@ -127,6 +141,7 @@ pub fn run(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Intern
         }
     };
     let remains = world.remains(ended);
+    let _ = runner::catch(|| runtime.block_on(world.close()));
     drop(world);
     // Destructors of what the nodes hold run here; they may complain, but the run is over.
     let _ = runner::catch(move || drop(runtime));
@@ -148,7 +163,8 @@ impl World {
     ) -> Arc<Self> {
         let configuration = &request.plan.configuration;
         let disk = DiskSim::current();
-        disk.configure(request.seed, disk_config(&configuration.disk));
+        let ignores_checksums = mutants.is(MutantId::DiskChecksumIgnored);
+        disk.configure(request.seed, DiskConfig { ignores_checksums, ..disk_config(&configuration.disk) });
         let notice = NoticeConfig {
             silence: Spread::millis(500, 2_000, 8_000),
             connect_timeout: Spread::millis(300, 800, 2_000),
@@ -167,6 +183,7 @@ impl World {
             mutants,
             net,
             disk,
+            points: Arc::new(Points::new(request.seed, &configuration.buggify)),
             watcher,
             history: Arc::new(history::Recorder::in_memory()),
             phases: Arc::default(),
@@ -176,8 +193,12 @@ impl World {
             leak: options.leak.clone(),
             draws: Draws::new(request.seed, "world"),
             handle: Handle::current(),
+            crew: Handle::current().create_node().name("world").build(),
+            machines: Mutex::default(),
             nodes: Mutex::default(),
+            clients: Mutex::default(),
             active: Mutex::default(),
+            rotten: Mutex::default(),
             delivered: Mutex::default(),
             hits: Mutex::default(),
             exits,
@@ -192,6 +213,7 @@ impl World {
             history: self.history.clone(),
             operations: self.begun.load(std::sync::atomic::Ordering::Relaxed),
             delivered: lock(&self.delivered).clone(),
+            buggify: self.points.forced(),
             elapsed: self.time.elapsed(),
             ended,
             hits: lock(&self.hits).clone(),
@@ -207,6 +229,28 @@ impl World {
     pub(crate) fn nodes_of(&self, place: Place) -> Vec<NodeId> {
         let of_place = self.places().into_iter().filter(|(known, _)| *known == place);
         of_place.flat_map(|(_, nodes)| nodes).collect()
+    }
+
+    /// A task of the scenario.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> madsim::task::JoinHandle<T> {
+        self.crew.spawn(task)
+    }
+
+    /// Ends every task. One that waits for what it holds itself, as a server does for its clients, would outlive the
+    /// runtime for ever, and with it everything that it holds. What happens here is no part of the run.
+    async fn close(&self) {
+        self.watcher.close();
+        let machines = std::mem::take(&mut *lock(&self.machines));
+        for id in machines.into_iter().chain([self.crew.id()]) {
+            self.handle.kill(id);
+        }
+        // They are dropped when they would run next, and wake others by that.
+        for _ in 0..END_ROUNDS {
+            madsim::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Every node's id.
@@ -256,7 +300,7 @@ fn explained(stage: Stage) -> net::Sink {
     })
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use eraft::buggify::Buggify;
 use eraft::ctrler::{CtrlerLimits, CtrlerMachine};
 use eraft::kv::{KvLimits, KvMachine};
 use eraft::machine::StateMachine;
@@ -25,6 +26,7 @@ use super::{World, lock};
 use crate::disk::{DiskCounters, DiskSim};
 use crate::outcome::Violation;
 use crate::places::{self, Place};
+use crate::scenario::Action;
 
 /// A group asks for configs linearizably this often, has an answer from another group within this, and pauses so long
 /// after a failure: shorter than in a real cluster, as the other times of a run are.
@@ -48,8 +50,10 @@ pub(super) struct NodeState {
     is_retired: bool,
     /// What its disk had met when it was started.
     met_at_start: DiskCounters,
-    /// The way past the network to its replica.
+    /// The way past the network to its replica, for a script and for operators.
     reach: Reach,
+    /// Its clock, which outlives its process.
+    pub(super) clock: Clock,
 }
 
 /// How the scenario reaches a node's replica.
@@ -106,15 +110,18 @@ impl World {
         group: &BTreeMap<NodeId, SocketAddr>,
     ) {
         let incarnation = Arc::new(AtomicU64::new(0));
+        let clock = Clock::default();
         let start = Start {
             seed: self.seed,
             options: self.node_options(place, id, group),
             world: Arc::downgrade(self),
             exits: self.exits.clone(),
             incarnation: incarnation.clone(),
+            clock: clock.clone(),
         };
         let builder = self.handle.create_node().name(places::name(id)).ip(address.ip());
         let node = builder.init(move || start.clone().run()).build();
+        lock(&self.machines).push(node.id());
         let state = NodeState {
             madsim_id: node.id(),
             incarnation,
@@ -123,6 +130,7 @@ impl World {
             is_retired: false,
             met_at_start: DiskCounters::default(),
             reach: Reach::Not,
+            clock,
         };
         lock(&self.nodes).insert(id, state);
     }
@@ -166,9 +174,10 @@ impl World {
         SessionLimits { sessions_max, ..SessionLimits::default() }
     }
 
-    fn kv_machine(&self) -> KvMachine {
+    fn kv_machine(&self, id: NodeId) -> KvMachine {
         let limits = KvLimits { sessions: self.session_limits(), ..KvLimits::default() };
-        KvMachine::new(limits, self.mutants).expect("the scenario's bounds are the machine's")
+        KvMachine::new(limits, self.mutants.in_process(id.0))
+            .expect("the scenario's bounds are the machine's")
     }
 
     fn group_options(&self, node: NodeOptions) -> GroupOptions {
@@ -232,7 +241,8 @@ impl World {
         id: NodeId,
         reached: fn(Handle<M>) -> Reached,
     ) -> Option<oneshot::Sender<Handle<M>>> {
-        if self.plan.steps.is_empty() {
+        let operates = self.plan.faults.iter().any(|fault| fault.action == Action::OpsTransfer);
+        if self.plan.steps.is_empty() && !operates {
             return None;
         }
         let (ready, mut is_ready) = oneshot::channel();
@@ -304,6 +314,7 @@ impl World {
         for id in owned {
             self.start(id);
         }
+        self.start_clients_of(owner);
     }
 
     /// The node stays as it is for the rest of the run.
@@ -318,7 +329,7 @@ impl World {
         while let Some(exit) = exited.recv().await {
             self.exited(&exit);
             let (world, node) = (self.clone(), exit.node);
-            madsim::task::spawn(async move {
+            self.spawn(async move {
                 madsim::time::sleep(RESTART_AFTER).await;
                 if lock(&world.nodes).get(&node).is_some_and(|node| node.owner.is_none()) {
                     world.start(node);
@@ -338,13 +349,23 @@ impl World {
         };
         self.watcher.note(&places::name(exit.node), "node.exit", &exit.why);
         let now = self.disk.counters(exit.node);
-        let failures = |counters: &DiskCounters| counters.write_errors + counters.read_errors + counters.full;
+        let failures = |counters: &DiskCounters| {
+            counters.write_errors + counters.read_errors + counters.full + counters.rotten
+        };
         if failures(&now) == failures(&met) && self.watcher.checks("sim.exit") {
             let message =
                 format!("{} stopped although its disk had not failed: {}", places::name(exit.node), exit.why);
             self.watcher.violate(Violation::new("sim.exit", message));
         }
         self.stop(exit.node, End::Process, None);
+        if self.has_bad_log(exit.node) {
+            self.retire(exit.node);
+        }
+    }
+
+    /// A replica whose log is bad is gone for good.
+    pub(crate) fn has_bad_log(&self, id: NodeId) -> bool {
+        self.disk.is_rotten(id, "log")
     }
 }
 
@@ -357,6 +378,7 @@ struct Start {
     world: std::sync::Weak<World>,
     exits: mpsc::UnboundedSender<Exit>,
     incarnation: Arc<AtomicU64>,
+    clock: Clock,
 }
 
 impl Start {
@@ -367,7 +389,8 @@ impl Start {
         let volume = Arc::new(DiskSim::current().volume(id));
         let surroundings = Surroundings {
             link: world.net.link(),
-            clock: Clock::default(),
+            clock: self.clock,
+            buggify: Buggify::new(world.points.clone(), Party::Node(id)),
             // Every start draws anew, as a real process would.
             draws: Draws::new(self.seed, &format!("{id} start {incarnation}")),
         };
@@ -375,7 +398,7 @@ impl Start {
         let never = std::future::pending();
         let result = match Place::of(id) {
             Place::Alone => {
-                let (machine, ready) = (world.kv_machine(), world.expect_replica(id, Reached::Kv));
+                let (machine, ready) = (world.kv_machine(id), world.expect_replica(id, Reached::Kv));
                 drop(world);
                 serve(machine, self.options, volume, surroundings, watcher, ready, never).await
             }

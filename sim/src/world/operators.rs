@@ -44,7 +44,7 @@ impl World {
     }
 
     fn start_operator(self: &Arc<Self>, number: u64) -> JoinHandle<()> {
-        let node = self.client_node(places::OPERATORS + number);
+        let node = self.client_machine(places::OPERATORS + number);
         let world = self.clone();
         node.spawn(async move { world.operate(number).await })
     }
@@ -85,7 +85,7 @@ impl World {
         party: u64,
         deadline_ms: u64,
     ) -> (NodeHandle, Arc<Operator>) {
-        let node = self.client_node(party);
+        let node = self.client_machine(party);
         let world = self.clone();
         let making =
             node.spawn(async move { Arc::new(world.operator("script operator", party, deadline_ms)) });

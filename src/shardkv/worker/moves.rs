@@ -129,8 +129,8 @@ impl Worker {
         (by, source): (Reign, Reign),
         after: Vec<u8>,
     ) -> Result<(), String> {
-        let mut next = self.fetch(client, shard, by, source, after).await?;
-        while let Some(chunk) = next {
+        let mut chunk = self.fetch(client, shard, by, source, after).await?;
+        loop {
             let last = chunk.pairs.last().map(|pair| pair.key.to_vec());
             let is_whole = chunk.whole.is_some();
             let inserted = self.put(chore, shard, Some(Answered::Chunk(chunk)));
@@ -139,21 +139,28 @@ impl Worker {
                     let fetched = self.fetch(client, shard, by, source, after);
                     futures_util::future::join(inserted, fetched).await
                 }
-                None => (inserted.await, Ok(None)),
+                None => return self.taken(shard, inserted.await).map(drop),
             };
-            match inserted {
-                Ok(ShardReply::Inserted(true)) => next = fetched?,
-                Ok(_) => return Ok(()), // somebody else was faster; what is to be done now is looked up again
-                Err(reason) => {
-                    tracing::warn!(group = %self.group, %shard, reason, "a part of a shard was not taken over");
-                    return Err(reason);
-                }
+            // If somebody else was faster, what is to be done now is looked up again.
+            if !self.taken(shard, inserted)? {
+                return Ok(());
             }
+            chunk = fetched?;
         }
-        Ok(())
     }
 
-    /// The part after `after`; `None` if the source says that this group has it all.
+    /// Whether a part was taken over.
+    fn taken(&self, shard: ShardId, inserted: Result<ShardReply, String>) -> Result<bool, String> {
+        match inserted {
+            Ok(reply) => Ok(reply == ShardReply::Inserted(true)),
+            Err(reason) => {
+                tracing::warn!(group = %self.group, %shard, reason, "a part of a shard was not taken over");
+                Err(reason)
+            }
+        }
+    }
+
+    /// The part after `after`.
     async fn fetch(
         &self,
         client: &Client,
@@ -161,7 +168,7 @@ impl Worker {
         by: Reign,
         source: Reign,
         after: Vec<u8>,
-    ) -> Result<Option<pb::Chunk>, String> {
+    ) -> Result<pb::Chunk, String> {
         let clock = &self.surroundings.clock;
         let free = self.rate.lock().expect("nothing panics while it counts").free();
         if free > clock.now() {
@@ -172,10 +179,10 @@ impl Worker {
                 let bytes = chunk.pairs.iter().map(|pair| pair.key.len() + pair.value.len()).sum();
                 let mut rate = self.rate.lock().expect("nothing panics while it counts");
                 rate.arrived(bytes, clock.now());
-                Ok(Some(chunk))
+                Ok(chunk)
             }
             pulled::What::NotYet(why) => Err(why),
-            pulled::What::Gone(_) => Ok(None),
+            pulled::What::Gone(_) => Err("the source has given it away before".to_owned()),
         }
     }
 }
