@@ -74,7 +74,9 @@ fn main() {
                 command.args(case.whole.then_some(WHOLE)).arg(&file);
             }
             if summary.ratios.is_empty() {
-                println!("\n{group}: history, operations, verdict; time of porcupine, ours, ratio; memory, ratio");
+                println!(
+                    "\n{group}: history, operations, verdict; time of porcupine, ours, ratio; memory, ratio"
+                );
             }
             summary.add(&case, &run(&mut theirs), &run(&mut ours));
         }
@@ -131,8 +133,7 @@ fn measure(file: &Path, whole: bool) -> Measured {
         history => history.check(&options).verdict,
     };
     forget_peak();
-    let (start, mut best, mut verdict, mut peak_kib) =
-        (Instant::now(), Duration::MAX, Verdict::Undecided, 0);
+    let (start, mut best, mut verdict, mut peak_kib) = (Instant::now(), Duration::MAX, Verdict::Undecided, 0);
     for repetition in 0..REPETITIONS_MAX {
         if repetition > 0 && start.elapsed() > Duration::from_secs(1) {
             break;

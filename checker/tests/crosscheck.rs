@@ -87,7 +87,8 @@ fn equal_to_brute_force_and_to_stateright() {
         // Not confirmed by another search, which would hide mistakes.
         let verdict = check(&Kv::new(), &history, &Options { confirm: false, ..Options::default() }).verdict;
         assert_eq!(verdict == Verdict::Linearizable, expected, "seed {seed}: {history:#?}");
-        let whole = check(&Whole::new(Kv::new()), &history, &Options { confirm: false, ..Options::default() });
+        let whole =
+            check(&Whole::new(Kv::new()), &history, &Options { confirm: false, ..Options::default() });
         assert_eq!(whole.verdict, verdict, "in one piece, seed {seed}: {history:#?}");
         seen[usize::from(expected)] += 1;
         if history.operations.iter().any(|operation| operation.ret().is_none()) {

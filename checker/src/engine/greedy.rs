@@ -144,9 +144,19 @@ mod tests {
         let mut right = [0; 2];
         for seed in 0..400 {
             for (kind, clients) in [1, 4].into_iter().enumerate() {
-                let shape = Shape { operations: 20, keys: 1, clients, values: 3, appends: 10, cas: 10, ..Shape::default() };
+                let shape = Shape {
+                    operations: 20,
+                    keys: 1,
+                    clients,
+                    values: 3,
+                    appends: 10,
+                    cas: 10,
+                    ..Shape::default()
+                };
                 let shape = Shape { unknown_permille: 100, stale: seed % 2 == 0, ..shape };
-                let AnyHistory::Kv(model, history) = generate(&shape, seed) else { panic!("keys make it a store") };
+                let AnyHistory::Kv(model, history) = generate(&shape, seed) else {
+                    panic!("keys make it a store")
+                };
                 let part = Part::whole(&history.operations);
                 if let Some(order) = order(&model, part) {
                     assert!(replay(&model, part, &order).is_ok(), "seed {seed}: {order:?}");
