@@ -299,6 +299,7 @@ mod tests {
             let part = Part::<Register>::whole(&operations);
             let model = Register::with_cas();
             let mut walk = Walk::new(part, States::new(model, Hints::Trusted));
+            walk.alone = false;
             let mut states = States::new(model, Hints::Trusted);
             let mut depth = deep(Script::new(part, &mut states).ok().unwrap(), states);
             let (mut one, mut other) = (endless(), endless());

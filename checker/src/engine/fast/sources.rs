@@ -18,6 +18,9 @@ const ROOM_OPERATIONS_MAX: usize = 64;
 /// What most contents consist of.
 const ROOM_PARTS: usize = 16;
 
+/// So many repeated contents say nothing about the rest of the partition yet.
+const REPEATED_MIN: usize = 32;
+
 /// An entry of a table, with enough of the hash to move it and to tell it from most others without looking it up: what
 /// is in the table is far away in memory.
 #[derive(Clone, Copy)]
@@ -67,6 +70,8 @@ pub(super) struct Sources<'v> {
     by_content: Table,
     /// Epochs whose content several roots have.
     repeated: Vec<bool>,
+    /// How many roots have a content that one before them has.
+    repeats: usize,
     /// The different lengths of what is put, as bytes.
     put_lengths: Vec<usize>,
     /// The first append of each token.
@@ -100,6 +105,7 @@ impl<'v> Sources<'v> {
             roots: Vec::with_capacity(room + 1),
             by_content: Table(HashTable::with_capacity(room + 1)),
             repeated: Vec::with_capacity(room + 1),
+            repeats: 0,
             put_lengths: Vec::new(),
             tokens: Table::default(),
             token_lengths: Vec::new(),
@@ -112,7 +118,7 @@ impl<'v> Sources<'v> {
         sources.by_content.insert(initial, 0);
         for number in view.numbers() {
             match view.reveal(number) {
-                Reveal::Writes(content) => sources.add_write(view, number, content),
+                Reveal::Writes(content) => sources.add_write(view, number, content)?,
                 Reveal::Appends(token) => sources.add_append(view, number, token)?,
                 Reveal::Reads(_) => {}
                 Reveal::Nothing if view.is_idle(number) => {}
@@ -147,7 +153,13 @@ impl<'v> Sources<'v> {
         self.by_content.find(content, |epoch| self.content_of(view, epoch) == content)
     }
 
-    fn add_write<'a: 'v, M: Model>(&mut self, view: &View<'v, 'a, M>, number: u32, content: Content<'v>) {
+    /// Gives up if most writes repeat what others write: then some read will not say which of them it saw.
+    fn add_write<'a: 'v, M: Model>(
+        &mut self,
+        view: &View<'v, 'a, M>,
+        number: u32,
+        content: Content<'v>,
+    ) -> Result<(), NotApplicable> {
         self.first_write_returned = self.first_write_returned.min(view.back(number));
         let epoch = self.roots.len() as u32;
         self.roots.push(number);
@@ -155,12 +167,15 @@ impl<'v> Sources<'v> {
         self.deletes |= content == Content::Absent;
         if let Some(other) = self.epoch_with(view, content) {
             self.repeated[other as usize] = true;
-            return;
+            self.repeats += 1;
+            let most = self.repeats > REPEATED_MIN && 2 * self.repeats > self.roots.len();
+            return if most { Err(NotApplicable) } else { Ok(()) };
         }
         if let Content::Bytes(bytes) = content {
             note_length(&mut self.put_lengths, bytes.len());
         }
         self.by_content.insert(content, epoch);
+        Ok(())
     }
 
     fn add_append<'a: 'v, M: Model>(
