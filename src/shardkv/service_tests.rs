@@ -54,9 +54,7 @@ fn a_clients_request_names_its_shard() {
 #[test]
 fn another_group_is_answered_if_it_means_this_one() {
     let machine = machine();
-    let pull = |source, by| {
-        request::Operation::Pull(pb::Pull { shard: 3, source, by, after: "k".into() })
-    };
+    let pull = |source, by| request::Operation::Pull(pb::Pull { shard: 3, source, by, after: "k".into() });
     match machine.take(pull(reign(1, 4), reign(2, 5)), None) {
         Wanted::Query { query: ShardQuery::Pull { shard, epoch, by, after, .. }, stale: true, .. } => {
             let expected = (ShardId(3), ConfigNum(4), Reign { group: GroupId(2), epoch: ConfigNum(5) });

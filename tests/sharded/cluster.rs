@@ -14,8 +14,8 @@ use eraft::node::{self, NodeOptions};
 use eraft::observe::NoObserver;
 use eraft::proto::admin::admin_client::AdminClient;
 use eraft::proto::admin::{Status, StatusRequest};
-use eraft::proto::ctrler::change::Change;
 use eraft::proto::ctrler as pb;
+use eraft::proto::ctrler::change::Change;
 use eraft::random::Draws;
 use eraft::replica::link::Link;
 use eraft::replica::timers::Clock;
@@ -94,7 +94,8 @@ impl Cluster {
             };
             let ended = if group == CTRLERS {
                 let machine = CtrlerMachine::default();
-                node::serve(machine, NodeOptions::new(identity), volume, around, observer, None, stopped).await
+                node::serve(machine, NodeOptions::new(identity), volume, around, observer, None, stopped)
+                    .await
             } else {
                 let mut options = GroupOptions::new(identity, ctrlers);
                 tune(&mut options);

@@ -46,7 +46,8 @@ impl Load {
     pub fn start(cluster: &Cluster, clients: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let start = |number| {
-            let client = Arc::new(cluster.client_with(1000 + number, |options| options.deadline_ms = 60_000, None));
+            let client =
+                Arc::new(cluster.client_with(1000 + number, |options| options.deadline_ms = 60_000, None));
             cluster.spawn(append(client, number, stop.clone()))
         };
         Self { clients: (0..clients).map(start).collect(), stop }
@@ -55,8 +56,7 @@ impl Load {
     /// Stops it and looks at every key.
     pub fn finish(self, cluster: &Cluster, reader: &Client) -> Summary {
         self.stop.store(true, Ordering::Relaxed);
-        let mut summary =
-            Summary { acknowledged: 0, unknown: 0, refused: 0, longest: Duration::default() };
+        let mut summary = Summary { acknowledged: 0, unknown: 0, refused: 0, longest: Duration::default() };
         for client in self.clients {
             let done = cluster.run(client).expect("it does not panic");
             summary.unknown += done.unknown.len();
@@ -66,7 +66,8 @@ impl Load {
                 summary.acknowledged += acknowledged.len();
                 let value = cluster.run(reader.get(key.clone())).expect_ok().unwrap_or_default();
                 let text = String::from_utf8(value.to_vec()).expect("numbers");
-                let found: Vec<u64> = text.split_terminator(' ').map(|n| n.parse().expect("a number")).collect();
+                let found: Vec<u64> =
+                    text.split_terminator(' ').map(|n| n.parse().expect("a number")).collect();
                 let certain: Vec<u64> =
                     found.iter().copied().filter(|number| !done.unknown.contains(number)).collect();
                 assert_eq!(certain, acknowledged, "{key:?}: each once and in order, of {found:?}");

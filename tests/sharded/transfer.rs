@@ -184,7 +184,9 @@ fn eraft_b06_b28_a_large_shard_moves_in_bounded_memory_while_both_sides_serve() 
         });
         let moved = Instant::now();
         client.change(Change::Move(Move { shard: 0, group: 2 })).await.expect_ok();
-        target.until("it arrives", |of| of.is_some_and(|of| of.state == "Serving" || of.state == "GCing")).await;
+        target
+            .until("it arrives", |of| of.is_some_and(|of| of.state == "Serving" || of.state == "GCing"))
+            .await;
         let arrived = moved.elapsed();
         said(&format!("it arrived after {:.1} s", arrived.as_secs_f64()));
         source.until("its copy is deleted", |of| of.is_none()).await;
