@@ -22,7 +22,10 @@ test: setup ## all tests of both worlds, and a bounded fuzz with determinism che
 
 fuzz: ## the swarm campaign, bounded
 	cargo sim fuzz scenarios/swarm/kv.toml --seeds $(FUZZ_SEEDS) --check-determinism 20
+	cargo sim fuzz scenarios/swarm/ctrler.toml --seeds 0..100 --check-determinism 10
+	cargo sim fuzz scenarios/swarm/shardkv.toml --seeds 0..100 --check-determinism 10
 	cargo sim core --seconds 20
+	cargo sim core --machine shard --seconds 20
 	cargo sim mutants --check
 	cargo sim corpus run
 	cargo sim model --distinct-min 2000000

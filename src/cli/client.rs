@@ -34,6 +34,16 @@ pub(super) struct CtrlersArgs {
     pub reach: Reach,
 }
 
+/// How to reach one group by its own nodes.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct GroupArgs {
+    /// The addresses of the group's nodes in the order of their ids, as HOST:PORT,HOST:PORT,…
+    #[arg(long, value_name = "A,B,C")]
+    pub cluster: Cluster,
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
 /// What holds of everybody who is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Reach {

@@ -7,6 +7,7 @@ mod bench;
 mod client;
 mod data;
 mod failure;
+mod member;
 mod output;
 mod placement;
 mod scan;
@@ -83,6 +84,9 @@ cluster does not serve in time, 5 all nodes ended.")]
 SHARDS are those that the node serves, and then those that are on their way: Pulling (they arrive), BePulling (they
 are fetched by another group), GCing and Deleting (what another group has now is cleaned up). LAG is how many committed entries a node has not applied yet. Exit code 3 if no node answers.")]
     Status(status::StatusArgs),
+    /// The group's members and its leader.
+    #[command(subcommand)]
+    Member(member::Member),
     /// Print the value of a key.
     #[command(after_help = "Examples:
   eraft get greeting
@@ -176,6 +180,7 @@ async fn execute(command: Command, output: Output) -> Result<(), Failure> {
         Command::Up(up) => up.run(output).await,
         Command::Placement(placement) => placement.run(output).await,
         Command::Status(status) => status.run(output).await,
+        Command::Member(member) => member.run(output).await,
         Command::Get(get) => get.run(output).await,
         Command::Put(put) => put.put(output).await,
         Command::Append(append) => append.append(output).await,

@@ -9,11 +9,15 @@ use std::time::Duration;
 use super::connection::{Connection, Lost};
 use super::session::Session;
 use super::{ClientOptions, Outcome, Refused};
+use crate::buggify::Point;
 use crate::proto::kv::{self as pb, RefusedReason, reply, request};
 use crate::random::{Draw, Site};
 use crate::replica::Surroundings;
 use crate::replica::timers::{Clock, Moment};
 use crate::types::{ConfigNum, NodeId, ShardId};
+
+/// A client that is forced to be hasty waits this fraction of the time for an answer.
+const HASTE: u32 = 32;
 
 /// What all parts of a client share.
 pub(super) struct Context {
@@ -115,6 +119,9 @@ impl Way for Group {
     async fn attempts(&self, ask: &Ask<'_>, deadline: Moment) -> Outcome<pb::Done> {
         let mut attempts = Attempts::new(&self.context, ask, deadline);
         let mut node = self.first();
+        if self.context.surroundings.buggify.forces(Point::ForgetfulClient) {
+            node = self.after(node);
+        }
         while attempts.has_time() {
             match attempts.at(self, node).await {
                 Step::Ended(outcome) => return outcome,
@@ -182,7 +189,10 @@ impl<'a> Attempts<'a> {
             return Err(Lost::NotSent("has no address".to_owned()));
         };
         let left = self.deadline.since(self.context.clock().now());
-        let left = left.min(Duration::from_millis(self.context.options.attempt_ms));
+        let mut left = left.min(Duration::from_millis(self.context.options.attempt_ms));
+        if self.context.surroundings.buggify.forces(Point::HastyClient) {
+            left /= HASTE;
+        }
         let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
         let request = pb::Request {
             id: 0,

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::history::{Operation, OperationResult, Outcome as Recorded, Recorder};
+use crate::mutants::Mutants;
 use crate::proto::kv::{self as pb, done, mutation, mutation_result, request};
 use crate::replica::Surroundings;
 use crate::replica::timers::Moment;
@@ -57,6 +58,8 @@ pub struct ClientOptions {
     pub backoff_ms: (u64, u64),
     /// The servers' window of a session; at most this many numbers are in use.
     pub session_window: u64,
+    /// Planted bugs; of size zero without the feature `mutants`.
+    pub mutants: Mutants,
 }
 
 impl ClientOptions {
@@ -71,6 +74,7 @@ impl ClientOptions {
             attempt_ms: 1_000,
             backoff_ms: (5, 250),
             session_window: 64,
+            mutants: Mutants::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod leadership;
 pub mod link;
 mod log_store;
 mod options;
+mod pointer;
 mod service;
 mod snapshots;
 mod state;
@@ -24,7 +25,7 @@ use bytes::Bytes;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-pub use driver::{Decision, Denial, ReplicaError};
+pub use driver::{Decision, Denial, ReplicaError, TransferError};
 pub use leadership::Leadership;
 pub use options::Options;
 pub use service::RaftService;
@@ -32,18 +33,18 @@ pub use state::APPLIED_KEY;
 pub use transport::{FORMAT_VERSION, Identity, Service, Surroundings};
 pub(crate) use transport::{Outgoing, channel_frames, dial};
 
+use crate::buggify::Point;
 use crate::machine::StateMachine;
 use crate::observe::Observer;
 use crate::proto::admin::Status;
 use crate::raft::{Config, Membership};
 use crate::storage::{StorageError, Volume};
+use crate::types::NodeId;
 use driver::{Driver, Event, Opened};
 use timers::Moment;
 
 /// The store of the log.
 const LOG_STORE: &str = "log";
-/// The small file that names the store of the state.
-const STATE_POINTER: &str = "state";
 
 /// Everything that a replica is opened with.
 pub struct Setup<M: StateMachine> {
@@ -80,6 +81,7 @@ impl<M: StateMachine> Replica<M> {
             options: setup.options.clone(),
             surroundings: setup.surroundings.clone(),
             volume: setup.volume.clone(),
+            mutants: setup.config.mutants,
             travelled: Arc::default(),
         });
         let driver = Driver::new(setup, inbox, events.downgrade(), service.travelled.clone(), opened);
@@ -121,6 +123,9 @@ impl<M: StateMachine> Clone for Handle<M> {
 impl<M: StateMachine> Handle<M> {
     /// Proposes `command`, unless `deadline` (of this node's clock) passes before it is taken.
     pub async fn propose(&self, command: Bytes, deadline: Moment) -> Decision<M::Reply> {
+        if self.service.surroundings.buggify.forces(Point::FullInbox) {
+            return Decision::Refused(Denial::Overloaded);
+        }
         let (reply, decided) = oneshot::channel();
         match self.events.try_send(Event::Propose { command, deadline, reply }) {
             Ok(()) => decided.await.unwrap_or(Decision::Unknown(None)),
@@ -130,10 +135,23 @@ impl<M: StateMachine> Handle<M> {
 
     /// Reads, linearizably, or from whatever is applied here if `stale`.
     pub async fn query(&self, query: M::Query, stale: bool, deadline: Moment) -> Decision<M::Answer> {
+        if self.service.surroundings.buggify.forces(Point::FullInbox) {
+            return Decision::Refused(Denial::Overloaded);
+        }
         let (reply, decided) = oneshot::channel();
         match self.events.try_send(Event::Query { query, stale, deadline, reply }) {
             Ok(()) => decided.await.unwrap_or(Decision::Refused(Denial::Unhealthy)),
             Err(full) => Decision::Refused(denial(&full)),
+        }
+    }
+
+    /// Wants `to` to lead. Who leads afterwards: mostly `to`, as elections go. Dropped, it goes on all the same.
+    pub async fn transfer(&self, to: NodeId) -> Result<NodeId, TransferError> {
+        let (reply, transferred) = oneshot::channel();
+        match self.events.try_send(Event::Transfer { to, reply }) {
+            Ok(()) => transferred.await.unwrap_or(Err(TransferError::Stopped)),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(TransferError::Overloaded),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(TransferError::NotLeader(None)),
         }
     }
 
@@ -152,6 +170,11 @@ impl<M: StateMachine> Handle<M> {
         let (reply, status) = oneshot::channel();
         self.events.send(Event::Status { reply }).await.ok()?;
         status.await.ok()
+    }
+
+    /// The replica's timings and bounds.
+    pub fn options(&self) -> &Options {
+        &self.service.options
     }
 
     /// Bytes that the data directory uses, an estimate.

@@ -3,17 +3,20 @@
 //! - A session stream is pipelined: requests are answered as they are decided, matched by id; at most
 //!   [`REQUESTS_PER_STREAM_MAX`] are under way, further ones wait in the stream.
 //! - A request whose deadline has passed is refused before it is proposed.
+//! - A node serves a bounded number of streams; one more is turned away before anything on it is read.
 //! - `Refused` is said only of what certainly was not executed by this request.
 
 mod in_flight;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::machine::StateMachine;
@@ -24,7 +27,7 @@ use crate::proto::kv::{self as pb, RefusedReason, command, done, reply, request}
 use crate::replica::frames::{Joiner, Splitter};
 use crate::replica::link::{Channel, Party, Route};
 use crate::replica::timers::Moment;
-use crate::replica::{Decision, Denial, FORMAT_VERSION, Handle, Identity, Surroundings};
+use crate::replica::{Decision, Denial, FORMAT_VERSION, Handle, Identity, Surroundings, TransferError};
 use crate::session::Reply;
 use crate::types::{ConfigNum, Index, NodeId, ShardId};
 use in_flight::{Entry, InFlight};
@@ -134,6 +137,7 @@ pub struct ClientService<M: Served> {
     identity: Identity,
     surroundings: Surroundings,
     in_flight: InFlight,
+    streams: Arc<Semaphore>,
 }
 
 type Replies = Pin<Box<dyn Stream<Item = Result<pb::Frame, Status>> + Send>>;
@@ -141,7 +145,8 @@ type Replies = Pin<Box<dyn Stream<Item = Result<pb::Frame, Status>> + Send>>;
 impl<M: Served> ClientService<M> {
     /// A service in front of `handle`, whose replica runs `machine`.
     pub fn new(machine: M, handle: Handle<M>, identity: Identity, surroundings: Surroundings) -> Self {
-        Self { machine, handle, identity, surroundings, in_flight: InFlight::default() }
+        let streams = Arc::new(Semaphore::new(handle.options().client_streams_max));
+        Self { machine, handle, identity, surroundings, in_flight: InFlight::default(), streams }
     }
 
     async fn answer_bytes(&self, bytes: Bytes) -> pb::Reply {
@@ -290,9 +295,15 @@ impl<M: Served> Kv for ClientService<M> {
     type SessionStream = Replies;
 
     async fn session(&self, request: Request<Streaming<pb::Frame>>) -> Result<Response<Replies>, Status> {
+        let Ok(one) = self.streams.clone().try_acquire_owned() else {
+            let most = self.handle.options().client_streams_max;
+            let reason = format!("{} serves {most} streams of clients, and no more", self.identity.id);
+            return Err(Status::resource_exhausted(reason));
+        };
         let service = self.clone();
         let mut requests = request.into_inner();
         let replies = async_stream::stream! {
+            let _one = one;
             let party = match service.hello(&mut requests).await {
                 Ok(party) => party,
                 Err(reason) => {
@@ -374,6 +385,30 @@ impl<M: Served> Admin for ClientService<M> {
         status.disk_bytes = self.handle.disk_bytes().await.unwrap_or_default();
         Ok(Response::new(status))
     }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<admin::TransferRequest>,
+    ) -> Result<Response<admin::TransferReply>, Status> {
+        use admin::transfer_reply::Outcome;
+        let admin::TransferRequest { to, wait_ms, cluster_id } = request.into_inner();
+        if !cluster_id.is_empty() && cluster_id != self.identity.cluster_id {
+            let reason = format!("this is cluster {:?}, not {cluster_id:?}", self.identity.cluster_id);
+            return Err(Status::failed_precondition(reason));
+        }
+        let wait = Duration::from_millis(wait_ms.min(DEADLINE_MS_MAX));
+        let transfer = self.handle.transfer(NodeId(to));
+        let outcome = match self.surroundings.clock.timeout(wait, transfer).await {
+            Some(Ok(leader)) => Outcome::Leader(leader.0),
+            Some(Err(TransferError::NotLeader(leader))) => {
+                Outcome::NotLeader(leader.map_or(0, |node| node.0))
+            }
+            Some(Err(error @ TransferError::Stopped)) => Outcome::Unknown(error.to_string()),
+            Some(Err(error)) => Outcome::Refused(error.to_string()),
+            None => Outcome::Unknown("nobody was seen to lead within the time given".to_owned()),
+        };
+        Ok(Response::new(admin::TransferReply { outcome: Some(outcome) }))
+    }
 }
 
 fn accepted(id: u64, result: done::Result, index: u64) -> pb::Reply {
@@ -403,6 +438,9 @@ fn denied(id: u64, denial: &Denial) -> pb::Reply {
             "this node does not lead",
             leader.map_or(0, |node| node.0),
         ),
+        Denial::Transferring(to) => {
+            refusal(id, RefusedReason::RefusedNotLeader, format!("leadership is on its way to {to}"), to.0)
+        }
         Denial::Overloaded => refusal(id, RefusedReason::RefusedOverloaded, "too much is waiting", 0),
         Denial::Deadline => refusal(id, RefusedReason::RefusedDeadline, "the deadline has passed", 0),
         Denial::Unhealthy => refusal(id, RefusedReason::RefusedUnhealthy, "this node has stopped", 0),

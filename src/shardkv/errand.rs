@@ -113,7 +113,8 @@ pub struct Errand {
 }
 
 /// The chores of `todo` to start beside those `under_way`, the oldest reigns first: at most `per_source_max` at a
-/// time for one source, and as many that delete here.
+/// time for one source, and as many that delete here. Who calls this leaves out of `todo` for a while what came to
+/// nothing: a source that lives may itself wait for one that does not, and the oldest would take the place for ever.
 pub fn due(
     todo: &[(ShardId, Chore)],
     under_way: &BTreeSet<Errand>,
@@ -203,6 +204,13 @@ mod tests {
         assert_eq!(due(&of(&[(0, pull(1, 4, b"further"))]), &under_way, 2), []);
         let another = of(&[(0, tell(1, 4))]);
         assert_eq!(due(&another, &under_way, 2), another, "telling is another errand");
+    }
+
+    #[test]
+    fn what_came_to_nothing_leaves_its_place_when_it_is_left_out() {
+        let todo = of(&[(0, pull(1, 3, b"")), (1, pull(1, 4, b""))]);
+        assert_eq!(due(&todo, &BTreeSet::new(), 1), todo[..1]);
+        assert_eq!(due(&todo[1..], &BTreeSet::new(), 1), todo[1..]);
     }
 
     #[test]

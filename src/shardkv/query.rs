@@ -100,7 +100,7 @@ pub enum Pulled {
 }
 
 /// What a group has of a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Held {
     /// The shard.
     pub shard: ShardId,
@@ -201,11 +201,10 @@ impl ShardMachine {
         }
         let prefix = data_prefix(shard, tenure.born);
         let within = Within::new(view, &prefix);
-        let range = if after.is_empty() { KeyRange::all() } else { KeyRange::all().after(after) };
-        let (mut pairs, all) = collect(&within, range, limit)?;
-        if self.mutants.is(MutantId::ShardkvSessionsNotMoved) {
-            pairs.retain(|(key, _)| key.starts_with(USER_PREFIX));
-        }
+        let sessions_stay = self.mutants.is(MutantId::ShardkvSessionsNotMoved);
+        let moved = if sessions_stay { KeyRange::prefix(USER_PREFIX) } else { KeyRange::all() };
+        let range = if after.is_empty() { moved } else { moved.after(after) };
+        let (pairs, all) = collect(&within, range, limit)?;
         let whole = all.then_some((tenure.content, tenure.frozen));
         Ok(Pulled::Chunk(pack(shard, by, after, pairs, whole)))
     }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod data;
+mod member;
 mod placement;
 mod processes;
 mod servers;

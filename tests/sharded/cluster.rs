@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use eraft::buggify::Buggify;
 use eraft::client::{Client, ClientOptions, Outcome, Which};
 use eraft::ctrler::{Config, CtrlerMachine};
 use eraft::history::Recorder;
@@ -237,7 +238,7 @@ fn free_addresses(count: u64) -> BTreeMap<NodeId, SocketAddr> {
 }
 
 pub fn surroundings(seed: u64) -> Surroundings {
-    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "sharded") }
+    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "sharded"), buggify: Buggify }
 }
 
 /// Waits until `ready` gives something.

@@ -26,7 +26,7 @@ use crate::replica::{Service, Surroundings, dial};
 use crate::types::{ConfigNum, NodeId};
 
 /// A node that has not answered by then counts as offline; less if --timeout is.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct StatusArgs {
