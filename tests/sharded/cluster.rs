@@ -178,6 +178,10 @@ impl Cluster {
         self.run(client.change(Change::Move(pb::Move { shard, group }))).expect_ok();
     }
 
+    pub fn unpin(&self, client: &Client, shard: u64) {
+        self.run(client.change(Change::Unpin(shard))).expect_ok();
+    }
+
     pub fn latest(&self, client: &Client) -> Config {
         self.run(client.query(Which::Latest)).expect_ok().config.expect("there always is a latest config")
     }

@@ -127,15 +127,12 @@ fn a_group_that_left_and_was_forgotten_joins_again() {
     cluster.leave(&client, &[2]);
     cluster.settle(&client, &[1, 2]);
     let left = cluster.latest(&client).num;
-    // It has said that it holds nothing, and sees nothing of what comes now.
-    wait_for("group 2 has told the controllers", || {
-        cluster.run(client.report(GroupId(1), left, true)).expect_ok();
-        std::thread::sleep(Duration::from_millis(500));
-        Some(())
-    });
+    // It tells the controllers that it holds nothing, and sees nothing of what comes then.
+    std::thread::sleep(Duration::from_secs(2));
     cluster.end_all(2);
-    for round in 0..120 {
-        cluster.pin(&client, round % 10, 1);
+    for _ in 0..60 {
+        cluster.pin(&client, 0, 1);
+        cluster.unpin(&client, 0);
     }
     wait_for("its configs are dropped", || {
         let found = cluster.run(client.query(eraft::client::Which::Latest)).expect_ok();
