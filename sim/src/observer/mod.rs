@@ -420,22 +420,6 @@ impl State {
     }
 
     fn judge(&mut self, at_ns: u64, node: NodeId, event: &Event<'_>) -> Result<(), Violation> {
-        // First what says most: replicas that differ are what a wrong config or a lost shard leads to.
-        if let Event::Applied { entry, batch, .. } = event
-            && Place::of(node) == Place::Ctrlers
-        {
-            let checks = |oracle: &str| self.checks.contains(oracle);
-            self.configs.applied(node, entry, batch, &checks).map_err(Violation::from)?;
-        }
-        if let (Event::Applied { entry, batch, .. }, Place::Group(group)) = (event, Place::of(node)) {
-            let checks = |oracle: &str| self.checks.contains(oracle);
-            self.shards
-                .applied(group, entry, batch, self.configs.kept(), &checks)
-                .map_err(Violation::from)?;
-            for turn in std::mem::take(&mut self.shards.turns) {
-                self.fire(trigger_of(turn), node);
-            }
-        }
         let Some(group) = self.groups.get_mut(&Place::of(node)) else { return Ok(()) };
         group.suite.observe(node, at_ns, event).map_err(Violation::from)?;
         if self.checks.contains("kv.replicas_equal") {
@@ -456,6 +440,21 @@ impl State {
             && !matches!(Place::of(node), Place::Group(_))
         {
             group.exactly_once.applied(entry, batch)?;
+        }
+        if let Event::Applied { entry, batch, .. } = event
+            && Place::of(node) == Place::Ctrlers
+        {
+            let checks = |oracle: &str| self.checks.contains(oracle);
+            self.configs.applied(node, entry, batch, &checks).map_err(Violation::from)?;
+        }
+        if let (Event::Applied { entry, batch, .. }, Place::Group(group)) = (event, Place::of(node)) {
+            let checks = |oracle: &str| self.checks.contains(oracle);
+            self.shards
+                .applied(group, entry, batch, self.configs.kept(), &checks)
+                .map_err(Violation::from)?;
+            for turn in std::mem::take(&mut self.shards.turns) {
+                self.fire(trigger_of(turn), node);
+            }
         }
         Ok(())
     }
