@@ -114,7 +114,7 @@ fn groups() -> Vec<Group> {
             name: "transfer",
             about: "a new leader is asked to let another one lead, and may give that up",
             disks: one_entry(3),
-            bounds: Bounds { term_max: 2, transfers: 1, depth: 9, ..Bounds::default() },
+            bounds: Bounds { term_max: 2, crashes: 1, transfers: 1, depth: 11, ..Bounds::default() },
             reaches: &[Reached::TwoLeaders, Reached::Transferred],
             ..coarse.clone()
         },
