@@ -108,6 +108,7 @@ const PURE_FILES: &[&str] = &[
     "src/shardkv/follow.rs",
     "src/shardkv/machine.rs",
     "src/shardkv/migrate.rs",
+    "src/shardkv/query.rs",
     "src/shardkv/record.rs",
     "src/types.rs",
     "src/view.rs",

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use eraft_checker::generate::{Shape, generate};
+use eraft_checker::models::whole::Whole;
 use eraft_checker::{
-    AnyHistory, Format, History, Model, Online, OnlineOptions, Options, Verdict, read_history,
+    AnyHistory, Format, History, Model, Online, OnlineOptions, Options, Verdict, check, read_history,
 };
 
 /// Only what a check without explanation costs, as other checkers do by default.
@@ -112,6 +113,29 @@ fn families(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Stores that are not taken apart by key, as an object would be that cannot be.
+fn without_partition(criterion: &mut Criterion) {
+    let kv = Shape { keys: 10, reads: 46, appends: 48, operations: 400, clients: 10, ..Shape::default() };
+    let shapes = [
+        ("as porcupine's c10, 10 clients", kv),
+        ("the same, stale", Shape { stale: true, ..kv }),
+        ("3 keys, 5 values, 1,000 operations", Shape { keys: 3, values: 5, appends: 0, clients: 5, ..kv }),
+    ];
+    let mut group = criterion.benchmark_group("without partition");
+    group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
+    for (name, shape) in shapes {
+        let AnyHistory::Kv(model, history) = generate(&shape, 1) else { panic!("keys make it a store") };
+        let model = Whole::new(model);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let verdict = check(&model, black_box(&history), &verdict_only()).verdict;
+                assert_eq!(verdict == Verdict::Violation, shape.stale);
+            });
+        });
+    }
+    group.finish();
+}
+
 /// Checking while the events arrive, one by one.
 fn online(criterion: &mut Criterion) {
     let register = Shape { keys: 0, operations: 200_000, ..Shape::default() };
@@ -162,5 +186,5 @@ fn follow<M: Model>(model: M, history: &History<M::Op, M::Ret>, options: OnlineO
     assert_eq!(online.report().verdict, Verdict::Linearizable);
 }
 
-criterion_group!(benches, real_histories, families, online);
+criterion_group!(benches, real_histories, families, without_partition, online);
 criterion_main!(benches);

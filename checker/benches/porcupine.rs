@@ -1,28 +1,54 @@
-//! Porcupine beside this checker, on the same histories in the same run: verdicts, times and ratios.
+//! Porcupine beside this checker, on the same histories in the same run: verdicts, times, memory and ratios.
 //!
 //! `GO` names a Go toolchain (1.21 or later), `PORCUPINE` the folder with porcupine's source; without them this is skipped,
 //! which is said. `ERAFT_HISTORY_DATA` adds the real histories, `PORCUPINE_SECONDS` is the time for each (30). An argument
 //! leaves only the histories whose group and name contain it.
+//!
+//! Each checker has a process of its own for each history, one right after the other, so that a machine that becomes busy
+//! slows both. The times are those of the fastest of several checks of a history that has been read.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use eraft_checker::generate::{Shape, generate};
-use eraft_checker::{AnyHistory, Format, Options, Verdict, read_history};
-use serde::Deserialize;
+use eraft_checker::models::whole::Whole;
+use eraft_checker::{AnyHistory, Format, Options, Verdict, check, read_history};
+use serde::{Deserialize, Serialize};
 
-/// What porcupine says about a file.
-#[derive(Deserialize)]
-struct Theirs {
-    file: String,
+/// Before the file, if the process is to check it and to say what that cost.
+const ONE: &str = "--one-history";
+
+/// Before the file: without partitions.
+const WHOLE: &str = "--whole";
+
+const REPETITIONS_MAX: usize = 50;
+
+/// What a checker says about a history.
+#[derive(Serialize, Deserialize)]
+struct Measured {
     verdict: String,
     micros: f64,
+    /// The most memory that was resident, with the history.
+    peak_kib: u64,
+}
+
+/// A history to check, and whether to take it apart.
+struct Case {
+    name: String,
+    history: AnyHistory,
+    whole: bool,
 }
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == ONE) {
+        let whole = arguments[at + 1] == WHOLE;
+        let measured = measure(Path::new(&arguments[at + 1 + usize::from(whole)]), whole);
+        println!("{}", serde_json::to_string(&measured).expect("it can be written"));
+        return;
+    }
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let (Some(go), Some(source)) = (variable("GO"), variable("PORCUPINE")) else {
         println!("skipped: porcupine (set GO to a Go toolchain and PORCUPINE to the folder with its source)");
@@ -31,28 +57,30 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder for the histories");
     let program = build(&go, &source, folder.path());
     let seconds = std::env::var("PORCUPINE_SECONDS").unwrap_or_else(|_| "30".to_owned());
-    let mut groups: Vec<(&str, Vec<(String, AnyHistory)>)> = Vec::new();
-    if let Some(data) = variable("ERAFT_HISTORY_DATA") {
-        groups.push(("etcd", read(&data, "etcd")));
-        groups.push(("kv", read(&data, "kv")));
-    } else {
-        println!("skipped: real histories (set ERAFT_HISTORY_DATA to the folder that holds porcupine/)");
-    }
-    groups.push(("generated", families()));
-    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    for (group, mut histories) in groups {
-        histories.retain(|(name, _)| format!("{group}: {name}").contains(&only));
-        if histories.is_empty() {
-            continue;
+    let only = arguments.into_iter().find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    for (group, cases) in groups(variable("ERAFT_HISTORY_DATA")) {
+        let mut summary = Summary::default();
+        for make in cases {
+            let Some(case) = make.named(group, &only) else { continue };
+            let file = folder.path().join("history.jsonl");
+            let mut out = fs::File::create(&file).map(std::io::BufWriter::new).expect("a history file");
+            case.history.write(&mut out).expect("the history can be written");
+            std::io::Write::flush(&mut out).expect("the history can be written");
+            let mut theirs = Command::new(&program);
+            theirs.arg(&seconds);
+            let mut ours = Command::new(std::env::current_exe().expect("this program has a name"));
+            ours.arg(ONE);
+            for command in [&mut theirs, &mut ours] {
+                command.args(case.whole.then_some(WHOLE)).arg(&file);
+            }
+            if summary.ratios.is_empty() {
+                println!(
+                    "\n{group}: history, operations, verdict; time of porcupine, ours, ratio; memory, ratio"
+                );
+            }
+            summary.add(&case, &run(&mut theirs), &run(&mut ours));
         }
-        println!("\n{group}: file, operations, verdict, porcupine, ours, ratio");
-        let files: Vec<PathBuf> = histories.iter().map(|(name, _)| folder.path().join(name)).collect();
-        for ((_, history), file) in histories.iter().zip(&files) {
-            let mut out = fs::File::create(file).map(std::io::BufWriter::new).expect("a history file");
-            history.write(&mut out).expect("the history can be written");
-        }
-        let theirs = run(&program, &seconds, &files);
-        compare(&files, &theirs);
+        summary.print();
     }
 }
 
@@ -85,113 +113,234 @@ fn build(go: &Path, source: &Path, folder: &Path) -> PathBuf {
     binary
 }
 
-fn run(program: &Path, seconds: &str, files: &[PathBuf]) -> BTreeMap<PathBuf, Theirs> {
-    let output = Command::new(program).arg(seconds).args(files).output().expect("the program runs");
+fn run(command: &mut Command) -> Measured {
+    let output = command.output().expect("the program runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines = String::from_utf8_lossy(&output.stdout);
-    let parse = |line: &str| -> Theirs { serde_json::from_str(line).expect("a line of JSON") };
-    lines.lines().map(parse).map(|theirs| (PathBuf::from(&theirs.file), theirs)).collect()
+    serde_json::from_slice(&output.stdout).expect("a line of JSON")
 }
 
-/// The fastest of some runs of the verdict alone, in microseconds.
-fn ours(history: &AnyHistory) -> (Verdict, f64) {
-    const REPETITIONS_MAX: usize = 50;
-    let options = Options { verdict_only: true, confirm: false, jobs: 2, ..Options::default() };
-    let (start, mut best, mut verdict) = (Instant::now(), Duration::MAX, Verdict::Undecided);
+/// The fastest of some checks for the verdict alone, with as many threads as there are processors.
+fn measure(file: &Path, whole: bool) -> Measured {
+    let bytes = fs::read(file).expect("a history file");
+    let history = read_history(&bytes[..], Format::Jsonl, None).expect("a history");
+    drop(bytes);
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = Options { verdict_only: true, confirm: false, jobs, ..Options::default() };
+    let check = || match &history {
+        AnyHistory::Kv(model, history) if whole => {
+            check(&Whole::new(model.clone()), history, &options).verdict
+        }
+        history => history.check(&options).verdict,
+    };
+    forget_peak();
+    let (start, mut best, mut verdict, mut peak_kib) = (Instant::now(), Duration::MAX, Verdict::Undecided, 0);
     for repetition in 0..REPETITIONS_MAX {
         if repetition > 0 && start.elapsed() > Duration::from_secs(1) {
             break;
         }
         let at = Instant::now();
-        verdict = history.check(&options).verdict;
+        verdict = check();
         best = best.min(at.elapsed());
+        if repetition == 0 {
+            peak_kib = peak();
+        }
     }
-    (verdict, best.as_nanos() as f64 / 1e3)
+    Measured { verdict: verdict.to_string(), micros: best.as_nanos() as f64 / 1e3, peak_kib }
 }
 
-fn compare(files: &[PathBuf], theirs: &BTreeMap<PathBuf, Theirs>) {
-    let (mut total_theirs, mut total_ours, mut logarithms, mut slowest) = (0.0, 0.0, 0.0, f64::MAX);
-    for file in files {
-        let bytes = fs::read(file).expect("a history file");
-        let history = read_history(&bytes[..], Format::Jsonl, None).expect("a history");
-        let (verdict, micros) = ours(&history);
-        let theirs = &theirs[file];
-        let same = match (theirs.verdict.as_str(), verdict) {
-            ("Ok", Verdict::Linearizable) | ("Illegal", Verdict::Violation) => "",
+/// Linux only; elsewhere the peak is that of the whole process.
+fn forget_peak() {
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
+fn peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+#[derive(Default)]
+struct Summary {
+    theirs_micros: f64,
+    ours_micros: f64,
+    ratios: Vec<f64>,
+}
+
+impl Summary {
+    fn add(&mut self, case: &Case, theirs: &Measured, ours: &Measured) {
+        let same = match (theirs.verdict.as_str(), ours.verdict.as_str()) {
+            ("Ok", "linearizable") | ("Illegal", "violation") => "",
             ("Unknown", _) => " (porcupine: unknown)",
-            _ => " DIFFERENT",
+            _ => panic!("{}: porcupine says {}, ours {}", case.name, theirs.verdict, ours.verdict),
         };
-        let ratio = theirs.micros / micros;
-        let operations = bytes.split(|byte| *byte == b'\n').filter(|line| is_invoke(line)).count();
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let ratio = theirs.micros / ours.micros;
         println!(
-            "{name}, {operations}, {verdict}{same}, {:.0} µs, {micros:.1} µs, {ratio:.1}x",
-            theirs.micros
+            "{}, {}, {}{same}; {:.0} µs, {:.1} µs, {ratio:.1}x; {:.1} MiB, {:.1} MiB, {:.1}x",
+            case.name,
+            operations(&case.history),
+            ours.verdict,
+            theirs.micros,
+            ours.micros,
+            theirs.peak_kib as f64 / 1024.0,
+            ours.peak_kib as f64 / 1024.0,
+            theirs.peak_kib as f64 / ours.peak_kib as f64,
         );
-        assert!(!same.contains("DIFFERENT"), "{name}: porcupine says {}", theirs.verdict);
-        (total_theirs, total_ours) = (total_theirs + theirs.micros, total_ours + micros);
-        logarithms += ratio.ln();
-        slowest = slowest.min(ratio);
+        self.theirs_micros += theirs.micros;
+        self.ours_micros += ours.micros;
+        self.ratios.push(ratio);
     }
-    println!(
-        "total: {:.1} ms, {:.2} ms, {:.0}x; geometric mean {:.1}x; least {slowest:.2}x",
-        total_theirs / 1e3,
-        total_ours / 1e3,
-        total_theirs / total_ours,
-        (logarithms / files.len() as f64).exp()
-    );
+
+    fn print(&self) {
+        if self.ratios.is_empty() {
+            return;
+        }
+        let logarithms: f64 = self.ratios.iter().map(|ratio| ratio.ln()).sum();
+        println!(
+            "total: {:.1} ms, {:.2} ms, {:.0}x; geometric mean {:.1}x; least {:.2}x",
+            self.theirs_micros / 1e3,
+            self.ours_micros / 1e3,
+            self.theirs_micros / self.ours_micros,
+            (logarithms / self.ratios.len() as f64).exp(),
+            self.ratios.iter().copied().fold(f64::MAX, f64::min),
+        );
+    }
 }
 
-fn is_invoke(line: &[u8]) -> bool {
-    line.windows(8).any(|part| part == b"\"invoke\"")
+fn operations(history: &AnyHistory) -> usize {
+    match history {
+        AnyHistory::Kv(_, history) => history.operations.len(),
+        AnyHistory::Register(_, history) => history.operations.len(),
+        other => panic!("porcupine is not asked about {other:?}"),
+    }
 }
 
-fn read(data: &Path, folder: &str) -> Vec<(String, AnyHistory)> {
-    let folder = data.join("porcupine").join(folder);
-    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+/// Where a history comes from; it is only made when it is its turn.
+enum Source {
+    File(PathBuf),
+    Generated(String, Shape, u64),
+    Whole(Box<Source>),
+}
+
+impl Source {
+    fn name(&self) -> String {
+        match self {
+            Source::File(file) => file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            Source::Generated(name, ..) => name.clone(),
+            Source::Whole(source) => format!("{}, one partition", source.name()),
+        }
+    }
+
+    /// The case, if its name contains `only`, and unless it is an empty file.
+    fn named(&self, group: &str, only: &str) -> Option<Case> {
+        let name = self.name();
+        let wanted = format!("{group}: {name}").contains(only);
+        let history = wanted.then(|| self.history()).flatten()?;
+        Some(Case { name, history, whole: matches!(self, Source::Whole(_)) })
+    }
+
+    fn history(&self) -> Option<AnyHistory> {
+        match self {
+            Source::File(file) => {
+                let bytes = fs::read(file).expect("the file can be read");
+                let history = (!bytes.is_empty()).then(|| read_history(&bytes[..], Format::Auto, None));
+                history.map(|history| history.expect("the file is a history"))
+            }
+            Source::Generated(_, shape, seed) => Some(generate(shape, *seed)),
+            Source::Whole(source) => source.history(),
+        }
+    }
+}
+
+fn groups(data: Option<PathBuf>) -> Vec<(&'static str, Vec<Source>)> {
+    let mut groups = Vec::new();
+    if let Some(data) = data {
+        let data = data.join("porcupine");
+        groups.push(("etcd", files(&data.join("etcd"))));
+        let kv = || files(&data.join("kv"));
+        groups.push(("kv", kv()));
+        let small = kv().into_iter().filter(|source| !source.name().starts_with("c50"));
+        groups.push(("kv, one partition", small.map(|source| Source::Whole(Box::new(source))).collect()));
+    } else {
+        println!("skipped: real histories (set ERAFT_HISTORY_DATA to the folder that holds porcupine/)");
+    }
+    groups.extend(families());
+    groups
+}
+
+fn files(folder: &Path) -> Vec<Source> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.expect("the folder can be listed").path())
         .collect();
     files.sort();
-    let history = |file: &PathBuf| {
-        let bytes = fs::read(file).expect("the file can be read");
-        let history = (!bytes.is_empty()).then(|| read_history(&bytes[..], Format::Auto, None));
-        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Some((name, history?.expect("the file is a history")))
-    };
-    files.iter().filter_map(history).collect()
+    files.into_iter().map(Source::File).collect()
 }
 
 /// The families that porcupine can decide, and those that it gives up on.
-fn families() -> Vec<(String, AnyHistory)> {
+fn families() -> Vec<(&'static str, Vec<Source>)> {
     let register = Shape { keys: 0, ..Shape::default() };
+    let repeated = Shape { values: 5, ..register };
+    // As porcupine's own key-value histories.
+    let kv = Shape { keys: 10, reads: 46, appends: 48, ..Shape::default() };
     let appends = Shape { operations: 2_000, keys: 4, appends: 50, ..Shape::default() };
     let unknown = Shape { operations: 100, values: 5, cas: 20, ..register };
     let many_keys = Shape { appends: 35, clients: 50, operations: 1_000_000, ..Shape::default() };
-    let mut families = vec![
-        ("unique values, 1,000 operations".to_owned(), register, 1),
-        ("unique values, 10,000 operations".to_owned(), Shape { operations: 10_000, ..register }, 1),
-        ("unique values, 100,000 operations".to_owned(), Shape { operations: 100_000, ..register }, 1),
-        ("5 values, 1,000 operations".to_owned(), Shape { values: 5, ..register }, 1),
-        ("5 values, 100,000 operations".to_owned(), Shape { values: 5, operations: 100_000, ..register }, 1),
-        ("5 values, 10 clients".to_owned(), Shape { values: 5, clients: 10, ..register }, 1),
-        ("5 values, 20 clients".to_owned(), Shape { values: 5, clients: 20, ..register }, 1),
-        ("append and get, 5 clients".to_owned(), appends, 1),
-        ("append and get, 20 clients".to_owned(), Shape { clients: 20, ..appends }, 1),
-        ("1,000,000 operations, 10,000 keys".to_owned(), Shape { keys: 10_000, ..many_keys }, 1),
-        ("1,000,000 operations, 1,000 keys".to_owned(), Shape { keys: 1_000, ..many_keys }, 1),
-    ];
+    let with = |list: &[(&str, Shape)]| -> Vec<Source> {
+        list.iter().map(|(name, shape)| Source::Generated((*name).to_owned(), *shape, 1)).collect()
+    };
+    let mut undecided = Vec::new();
     for seed in 1..=4 {
         for permille in [50, 100, 170, 250] {
             let shape = Shape { unknown_permille: permille, ..unknown };
-            families.push((format!("{permille} permille unknown, seed {seed}"), shape, seed));
-            families.push((
-                format!("{permille} permille unknown, stale, seed {seed}"),
-                Shape { stale: true, ..shape },
-                seed,
-            ));
+            let name = format!("{permille} permille, seed {seed}");
+            undecided.push(Source::Generated(format!("{name}, stale"), Shape { stale: true, ..shape }, seed));
+            undecided.push(Source::Generated(name, shape, seed));
         }
     }
-    let made = families.into_iter().map(|(name, shape, seed)| (name, generate(&shape, seed)));
-    made.collect()
+    vec![
+        (
+            "generated kv",
+            with(&[
+                ("1 client", Shape { operations: 60, clients: 1, ..kv }),
+                ("10 clients", Shape { operations: 400, clients: 10, ..kv }),
+                ("50 clients", Shape { operations: 2_000, clients: 50, ..kv }),
+                ("50 clients, stale", Shape { operations: 2_000, clients: 50, stale: true, ..kv }),
+            ]),
+        ),
+        (
+            "unique values",
+            with(&[
+                ("1,000 operations", register),
+                ("10,000 operations", Shape { operations: 10_000, ..register }),
+                ("100,000 operations", Shape { operations: 100_000, ..register }),
+            ]),
+        ),
+        (
+            "5 values",
+            with(&[
+                ("1,000 operations, 5 clients", repeated),
+                ("1,000 operations, 10 clients", Shape { clients: 10, ..repeated }),
+                ("1,000 operations, 20 clients", Shape { clients: 20, ..repeated }),
+                ("1,000 operations, 50 clients", Shape { clients: 50, ..repeated }),
+                ("100,000 operations, 5 clients", Shape { operations: 100_000, ..repeated }),
+            ]),
+        ),
+        (
+            "append and get",
+            with(&[
+                ("5 clients", appends),
+                ("20 clients", Shape { clients: 20, ..appends }),
+                ("50 clients", Shape { clients: 50, ..appends }),
+                ("50 clients, stale", Shape { clients: 50, stale: true, ..appends }),
+            ]),
+        ),
+        (
+            "many keys",
+            with(&[
+                ("1,000,000 operations, 10,000 keys", Shape { keys: 10_000, ..many_keys }),
+                ("1,000,000 operations, 1,000 keys", Shape { keys: 1_000, ..many_keys }),
+            ]),
+        ),
+        ("unknown outcomes", undecided),
+    ]
 }

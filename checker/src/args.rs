@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum, value_parser};
 use eraft_checker::check::STEPS_MAX_DEFAULT;
 use eraft_checker::generate::Shape;
 use eraft_checker::{Format, ModelKind, OnlineOptions, Options};
@@ -114,11 +114,11 @@ pub struct Generate {
     operations: usize,
 
     /// Clients that ask at the same time.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u64).range(1..=CLIENTS_MAX))]
     clients: u64,
 
     /// Keys; 0 for a register.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(0..=GENERATED_OPERATIONS_MAX as u64))]
     keys: u64,
 
     /// Different values to write; 0 makes each unique.
@@ -126,19 +126,19 @@ pub struct Generate {
     values: u64,
 
     /// Percent of the operations that read.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = value_parser!(u64).range(0..=100))]
     reads: u64,
 
     /// Percent that append.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(0..=100))]
     appends: u64,
 
     /// Percent that compare and set.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(0..=100))]
     cas: u64,
 
     /// Of a thousand operations, so many get no answer.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(0..=1_000))]
     unknown: u64,
 
     /// Give a read near the end an old answer.
@@ -171,6 +171,9 @@ impl Generate {
         }
     }
 }
+
+/// Clients that a generated history may have.
+const CLIENTS_MAX: u64 = 100_000;
 
 /// Operations that a generated history may have: they are all in memory.
 const GENERATED_OPERATIONS_MAX: usize = 100_000_000;

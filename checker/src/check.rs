@@ -2,8 +2,10 @@
 //!
 //! Invariant: every partition is decided, whatever was found in others, and the answers are put together in the order of
 //! the keys, so that the report does not depend on the order or the threads in which they were decided. Of several
-//! violations the report tells the one whose answer came first.
+//! violations the report tells the one whose answer came first. If only the verdict is asked for, the partitions before
+//! the first violation are decided, whatever the threads have seen of others.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -11,11 +13,12 @@ use rustc_hash::FxHashMap;
 
 use crate::engine::budget::Budget;
 use crate::engine::part::Part;
-use crate::engine::{Answer, decide, explain, sharpen};
+use crate::engine::{Answer, Contradiction, Violation, decide_by_search, decide_fast, explain, sharpen};
 use crate::evidence::{self, Found};
 use crate::history::History;
 use crate::minimize::core_of;
 use crate::model::Model;
+use crate::partition::Partitions;
 use crate::report::{Report, Verdict};
 
 /// The steps that a partition may take unless the caller says otherwise: some ten seconds.
@@ -27,8 +30,9 @@ pub const MEMORY_BYTES_MAX_DEFAULT: usize = 1 << 30;
 /// Steps for finding the first impossible return of a partition that was searched.
 const SHARPEN_STEPS_MAX: u64 = 2_000_000;
 
-/// Fewer operations than this are not worth a second thread.
-const OPERATIONS_PARALLEL_MIN: usize = 2_000;
+/// Fewer operations than this are not worth a second thread: if each takes a step or two, and if they are searched.
+const FAST_OPERATIONS_PARALLEL_MIN: usize = 50_000;
+const SEARCHED_OPERATIONS_PARALLEL_MIN: usize = 2_000;
 
 /// What a check may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,41 +65,46 @@ impl Default for Options {
     }
 }
 
-/// A partition that was decided.
-struct Decided<'a, M: Model> {
-    answer: Answer<'a, M>,
+/// A partition that was decided, or was looked at.
+struct Decided<A> {
+    /// Its number among all.
+    number: usize,
+    answer: A,
     steps: u64,
 }
 
+type HistoryOf<M> = History<<M as Model>::Op, <M as Model>::Ret>;
+
 /// Says whether `history` is linearizable with respect to `model`.
 pub fn check<M: Model>(model: &M, history: &History<M::Op, M::Ret>, options: &Options) -> Report {
-    let partitions = partition(model, history);
+    let partitions = Partitions::new(model, &history.operations);
     let mut report = empty_report(history, partitions.len());
     let decided = decide_all(model, history, &partitions, options, false);
     report.steps = decided.iter().map(|decided| decided.steps).sum();
     let name = |number: usize| {
-        let key = partitions[number].key.as_ref();
+        let key = partitions.key(number);
         key.map_or_else(|| "the whole history".to_owned(), |key| model.describe_key(key))
     };
-    for (number, decided) in decided.iter().enumerate() {
-        if let Answer::Undecided(reason) = &decided.answer {
+    for Decided { number, answer, .. } in &decided {
+        if let Answer::Undecided(reason) = answer {
             report.verdict = Verdict::Undecided;
-            report.reason = Some(format!("{} is undecided: {reason}", name(number)));
-            report.partition = Some(name(number));
+            report.reason = Some(format!("{} is undecided: {reason}", name(*number)));
+            report.partition = Some(name(*number));
             break;
         }
     }
     if options.verdict_only && decided.iter().any(|decided| decided.answer.is_violation()) {
         (report.reason, report.partition, report.verdict) = (None, None, Verdict::Violation);
     } else if let Some((number, found)) = first_violation(model, history, &partitions, decided) {
-        let found = sharpen_found(model, partitions[number].part(history), found, options);
+        let part = partitions.part::<M>(number, &history.operations);
+        let found = sharpen_found(model, part, found, options);
         evidence::tell(&mut report, model, name(number), &found);
     }
     report
 }
 
 /// What the search found is looked at once more: which return is the first that is impossible, and which few operations
-/// make it so.
+/// make it so. What the fast paths could not tell of the whole partition, they often can of what was known by then.
 fn sharpen_found<'a, M: Model>(
     model: &'a M,
     part: Part<'_, 'a, M>,
@@ -107,34 +116,54 @@ fn sharpen_found<'a, M: Model>(
     let steps_max = options.steps_max.min(SHARPEN_STEPS_MAX);
     let mut budget = Budget::new(steps_max, options.memory_bytes_max, deadline);
     let mut violation = sharpen(model, part, violation, &mut budget);
+    if let Some(contradiction) = contradiction_at(model, part, &violation) {
+        return Found::Contradiction(contradiction);
+    }
     violation.core = core_of(model, part, &violation, deadline, options);
     Found::Violation(violation)
 }
 
-/// The violation that a report would tell, with the operations of its partition.
+/// The contradiction that makes the return impossible, if the fast paths see one.
+fn contradiction_at<'a, M: Model>(
+    model: &'a M,
+    part: Part<'_, 'a, M>,
+    violation: &Violation<'a, M>,
+) -> Option<Contradiction<'a, M>> {
+    let event = violation.operation.returned()?.event;
+    let mut contradiction = explain(model, part, None, event.saturating_add(1))?;
+    if contradiction.event == event && contradiction.before.is_none() {
+        let end = violation.dead_ends.first();
+        contradiction.before = end.map(|end| (violation.prefix, end.state.clone()));
+    }
+    Some(contradiction)
+}
+
+/// The violation that a report would tell, with the number of its partition.
 pub(crate) fn find_violation<'a, M: Model>(
     model: &'a M,
-    history: &'a History<M::Op, M::Ret>,
+    history: &'a HistoryOf<M>,
+    partitions: &Partitions<M::Key>,
     options: &Options,
-) -> Option<(Partition<M::Key>, Found<'a, M>)> {
-    let mut partitions = partition(model, history);
-    let decided = decide_all(model, history, &partitions, options, false);
-    let (number, found) = first_violation(model, history, &partitions, decided)?;
-    Some((partitions.swap_remove(number), found))
+) -> Option<(usize, Found<'a, M>)> {
+    let decided = decide_all(model, history, partitions, options, false);
+    let (number, found) = first_violation(model, history, partitions, decided)?;
+    let Found::Violation(violation) = found else { return Some((number, found)) };
+    let contradiction = contradiction_at(model, partitions.part(number, &history.operations), &violation);
+    Some((number, contradiction.map_or(Found::Violation(violation), Found::Contradiction)))
 }
 
 /// Of all violations the one whose answer came first.
 fn first_violation<'a, M: Model>(
     model: &'a M,
     history: &'a HistoryOf<M>,
-    partitions: &[Partition<M::Key>],
-    decided: Vec<Decided<'a, M>>,
+    partitions: &Partitions<M::Key>,
+    decided: Vec<Decided<Answer<'a, M>>>,
 ) -> Option<(usize, Found<'a, M>)> {
     let mut first = usize::MAX;
     let mut found = None;
     let mut proofs = Vec::new();
-    for (number, decided) in decided.into_iter().enumerate() {
-        match decided.answer {
+    for Decided { number, answer, .. } in decided {
+        match answer {
             Answer::Violation(violation) => {
                 let event = violation.operation.returned().map_or(usize::MAX - 1, |returned| returned.event);
                 if event < first {
@@ -147,7 +176,8 @@ fn first_violation<'a, M: Model>(
     }
     // A contradiction is looked at only if there is one before the first that is known so far.
     for (number, proof) in proofs {
-        if let Some(contradiction) = explain(model, partitions[number].part(history), proof, first) {
+        let part = partitions.part(number, &history.operations);
+        if let Some(contradiction) = explain(model, part, Some(proof), first) {
             (first, found) = (contradiction.event, Some((number, Found::Contradiction(contradiction))));
         }
     }
@@ -161,110 +191,114 @@ pub fn linearize<M: Model>(
     history: &History<M::Op, M::Ret>,
     options: &Options,
 ) -> Option<Vec<Vec<usize>>> {
-    let partitions = partition(model, history);
+    let partitions = Partitions::new(model, &history.operations);
     let decided = decide_all(model, history, &partitions, options, true);
-    let order = |(partition, decided): (&Partition<M::Key>, Decided<'_, M>)| match decided.answer {
+    if decided.len() < partitions.len() {
+        return None;
+    }
+    let order = |Decided { number, answer, .. }: Decided<Answer<'_, M>>| match answer {
         Answer::Linearizable(order) => {
-            let part = partition.part::<M>(history);
+            let part = partitions.part::<M>(number, &history.operations);
             Some(order.into_iter().map(|place| part.number(place as usize)).collect())
         }
         _ => None,
     };
-    partitions.iter().zip(decided).map(order).collect()
+    decided.into_iter().map(order).collect()
 }
 
-/// Decides all partitions; the answers are in the order of the partitions, whoever found them.
+/// Decides all partitions: first all by what costs little, then the rest by the search. The answers are in the order of the
+/// partitions. If the verdict is all that is asked for, the first violation is the last answer.
 fn decide_all<'a, M: Model>(
     model: &'a M,
     history: &'a HistoryOf<M>,
-    partitions: &[Partition<M::Key>],
+    partitions: &Partitions<M::Key>,
     options: &Options,
     keep_orders: bool,
-) -> Vec<Decided<'a, M>> {
+) -> Vec<Decided<Answer<'a, M>>> {
     let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let decide_one = |partition: &Partition<M::Key>| {
+    let part = |number: usize| partitions.part::<M>(number, &history.operations);
+    let budget = |steps: u64| {
         let mut budget = Budget::new(options.steps_max, options.memory_bytes_max, deadline);
-        budget.confirm = options.confirm;
-        let answer = match decide(model, partition.part(history), &mut budget) {
-            Answer::Linearizable(_) if !keep_orders => Answer::Linearizable(Vec::new()),
-            answer => answer,
-        };
-        Decided { answer, steps: budget.steps }
+        (budget.confirm, budget.steps) = (options.confirm, steps);
+        budget
     };
-    let operations = history.operations.len();
-    let pool = || rayon::ThreadPoolBuilder::new().num_threads(options.jobs).build().ok();
-    let worth_it = options.jobs > 1 && partitions.len() > 1 && operations >= OPERATIONS_PARALLEL_MIN;
-    match worth_it.then(pool).flatten() {
-        // A machine that refuses threads is no reason to refuse an answer.
-        None => {
-            let mut decided = Vec::with_capacity(partitions.len());
-            for partition in partitions {
-                decided.push(decide_one(partition));
-                if options.verdict_only && decided.last().is_some_and(|last| last.answer.is_violation()) {
-                    break;
-                }
+    let kept = |answer: Answer<'a, M>| match answer {
+        Answer::Linearizable(_) if !keep_orders => Answer::Linearizable(Vec::new()),
+        answer => answer,
+    };
+    let each = |numbers: Vec<usize>, parallel_min: usize, decide: &(dyn Fn(usize) -> _ + Sync)| {
+        let operations: usize = numbers.iter().map(|number| part(*number).len()).sum();
+        let jobs = if numbers.len() > 1 && operations >= parallel_min { options.jobs } else { 1 };
+        let until = |answer: &Option<Answer<'a, M>>| {
+            options.verdict_only && answer.as_ref().is_some_and(Answer::is_violation)
+        };
+        in_turn(numbers, jobs, |number| part(number).len(), decide, until)
+    };
+    let fast = each((0..partitions.len()).collect(), FAST_OPERATIONS_PARALLEL_MIN, &|number| {
+        let mut budget = budget(0);
+        let answer = decide_fast(model, part(number), &mut budget).map(kept);
+        Decided { number, answer, steps: budget.steps }
+    });
+    let violated = options.verdict_only
+        && fast.iter().any(|decided| decided.answer.as_ref().is_some_and(Answer::is_violation));
+    let undecided = fast.iter().filter(|decided| decided.answer.is_none() && !violated);
+    let spent: FxHashMap<usize, u64> = undecided.map(|decided| (decided.number, decided.steps)).collect();
+    let mut numbers: Vec<usize> = spent.keys().copied().collect();
+    numbers.sort_unstable();
+    let searched = each(numbers, SEARCHED_OPERATIONS_PARALLEL_MIN, &|number| {
+        let mut budget = budget(spent[&number]);
+        let answer = Some(kept(decide_by_search(model, part(number), &mut budget)));
+        Decided { number, answer, steps: budget.steps }
+    });
+    let answered = |Decided { number, answer, steps }: Decided<Option<_>>| {
+        answer.map(|answer| Decided { number, answer, steps })
+    };
+    let mut decided: Vec<_> = fast.into_iter().chain(searched).filter_map(answered).collect();
+    decided.sort_by_key(|decided| decided.number);
+    decided
+}
+
+/// What `decide` says about each number, in their order, whoever found it; up to and with the first of which `until` is
+/// true. The longest are begun first.
+fn in_turn<A: Send>(
+    numbers: Vec<usize>,
+    jobs: usize,
+    length: impl Fn(usize) -> usize,
+    decide: &(dyn Fn(usize) -> Decided<A> + Sync),
+    until: impl Fn(&A) -> bool + Sync,
+) -> Vec<Decided<A>> {
+    let pool = || rayon::ThreadPoolBuilder::new().num_threads(jobs).build().ok();
+    // A machine that refuses threads is no reason to refuse an answer.
+    let Some(pool) = (jobs > 1).then(pool).flatten() else {
+        let mut decided = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            decided.push(decide(number));
+            if decided.last().is_some_and(|last| until(&last.answer)) {
+                break;
+            }
+        }
+        return decided;
+    };
+    let mut longest_first = numbers;
+    longest_first.sort_by_key(|number| std::cmp::Reverse(length(*number)));
+    // The first that ends it, as far as is known. Only what comes later is left out, so what comes before is all there.
+    let last = AtomicUsize::new(usize::MAX);
+    let mut decided: Vec<Decided<A>> = pool.install(|| {
+        let numbers = longest_first.into_par_iter().with_max_len(1);
+        let wanted = numbers.filter(|number| *number <= last.load(Ordering::Relaxed));
+        let decide_one = |number| {
+            let decided = decide(number);
+            if until(&decided.answer) {
+                last.fetch_min(number, Ordering::Relaxed);
             }
             decided
-        }
-        Some(pool) => {
-            let mut longest_first: Vec<usize> = (0..partitions.len()).collect();
-            longest_first
-                .sort_by_key(|number| std::cmp::Reverse(partitions[*number].part::<M>(history).len()));
-            let mut decided: Vec<(usize, Decided<'a, M>)> = pool.install(|| {
-                let numbers = longest_first.into_par_iter().with_max_len(1);
-                numbers.map(|number| (number, decide_one(&partitions[number]))).collect()
-            });
-            decided.sort_by_key(|(number, _)| *number);
-            decided.into_iter().map(|(_, decided)| decided).collect()
-        }
-    }
-}
-
-type HistoryOf<M> = History<<M as Model>::Op, <M as Model>::Ret>;
-
-/// A part of a history that is decided by itself.
-pub(crate) struct Partition<K> {
-    pub(crate) key: Option<K>,
-    /// The numbers of its operations in the history; `None`: all.
-    places: Option<Vec<u32>>,
-}
-
-impl<K> Partition<K> {
-    /// Its operations.
-    pub(crate) fn part<'p, 'a, M: Model>(&'p self, history: &'a HistoryOf<M>) -> Part<'p, 'a, M> {
-        match &self.places {
-            None => Part::whole(&history.operations),
-            Some(places) => Part::at(&history.operations, places),
-        }
-    }
-}
-
-/// The parts of a history in the order of their keys.
-pub(crate) fn partition<M: Model>(model: &M, history: &HistoryOf<M>) -> Vec<Partition<M::Key>> {
-    let operations = &history.operations;
-    let Some(first) = operations.first().map(|operation| model.key(&operation.op)) else {
-        return Vec::new();
-    };
-    if operations.iter().all(|operation| model.key(&operation.op) == first) {
-        return vec![Partition { key: first, places: None }];
-    }
-    let mut numbers: FxHashMap<Option<M::Key>, usize> = FxHashMap::default();
-    let mut parts: Vec<Vec<u32>> = Vec::new();
-    for (place, operation) in (0..).zip(operations) {
-        let number = *numbers.entry(model.key(&operation.op)).or_insert_with(|| {
-            parts.push(Vec::new());
-            parts.len() - 1
-        });
-        parts[number].push(place);
-    }
-    if numbers.contains_key(&None) {
-        return vec![Partition { key: None, places: None }];
-    }
-    let mut keys: Vec<(Option<M::Key>, usize)> = numbers.into_iter().collect();
-    keys.sort_unstable();
-    let part =
-        |(key, number): (_, usize)| Partition { key, places: Some(std::mem::take(&mut parts[number])) };
-    keys.into_iter().map(part).collect()
+        };
+        wanted.map(decide_one).collect()
+    });
+    let last = last.into_inner();
+    decided.retain(|decided| decided.number <= last);
+    decided.sort_by_key(|decided| decided.number);
+    decided
 }
 
 fn empty_report<O, R>(history: &History<O, R>, partitions: usize) -> Report {

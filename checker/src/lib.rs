@@ -88,7 +88,8 @@
 //!   it was free. Either the outcomes of both are unknown, and the second can be dropped in its stead; or both are blind
 //!   writes, and placing the first makes the second free.
 //! - **Unseen writes.** Behind a [`Class::BlindWrite`] that no read saw, no other one is placed next: without the first the
-//!   state is the same, and the first is free.
+//!   state is the same, and the first is free. The same is true behind a free operation that no read saw, and a free
+//!   operation other than a blind write is not placed where it changes nothing.
 //! - **Focus.** [`Model::focus`] merges states that no operation of the part can ever tell apart. For the store these are
 //!   the values that are not a prefix of anything that is read or compared with; see [`models::kv`].
 //!
@@ -113,6 +114,7 @@ mod minimize;
 pub mod model;
 pub mod models;
 pub mod online;
+mod partition;
 mod picture;
 mod read;
 pub mod report;

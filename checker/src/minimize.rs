@@ -23,6 +23,7 @@ use crate::engine::{OperationOf, Violation, decide, known_after};
 use crate::evidence::Found;
 use crate::history::{History, Outcome};
 use crate::model::{Class, Content, Model, Reveal};
+use crate::partition::Partitions;
 
 /// What one try may cost, in steps of the search.
 const TRY_STEPS_MAX: u64 = 200_000;
@@ -43,8 +44,9 @@ pub fn minimize<M: Model>(
     history: &History<M::Op, M::Ret>,
     options: &Options,
 ) -> Option<History<M::Op, M::Ret>> {
-    let (partition, found) = find_violation(model, history, options)?;
-    let part = partition.part::<M>(history);
+    let partitions = Partitions::new(model, &history.operations);
+    let (number, found) = find_violation(model, history, &partitions, options)?;
+    let part = partitions.part::<M>(number, &history.operations);
     let (mut small, event) = match &found {
         Found::Contradiction(contradiction) => {
             let mut members = [&contradiction.core[..], &contradiction.support[..]].concat();

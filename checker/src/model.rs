@@ -1,7 +1,7 @@
 //! What a sequential object is: the trait that a checked system's specification implements.
 //!
 //! Invariants an implementation must keep, because the search is built on them:
-//! - `step` is a function: the same arguments give the same answer, whatever was asked before;
+//! - `step` is a function: the same arguments give the same answer, whatever was asked before; `apply` does the same;
 //! - operations with different keys do not touch each other's state (that is what makes partitions sound);
 //! - `focus` changes nothing that an operation of its partition can see.
 //!
@@ -78,6 +78,17 @@ pub trait Model: Clone + Send + Sync {
     /// The state after `op` answered `ret` in `state`, or `None` if it cannot have answered that. `ret` is `None` when
     /// nobody knows the answer: then this is the state after `op` took effect, whatever it would have answered.
     fn step(&self, state: &Self::State, op: &Self::Op, ret: Option<&Self::Ret>) -> Option<Self::State>;
+
+    /// The same step, in place: changes `state`, or says `false` and leaves it as it is if `op` cannot have answered `ret` in
+    /// it. For states that are costly to copy.
+    fn apply(&self, state: &mut Self::State, op: &Self::Op, ret: Option<&Self::Ret>) -> bool {
+        let next = self.step(state, op, ret);
+        let possible = next.is_some();
+        if let Some(next) = next {
+            *state = next;
+        }
+        possible
+    }
 
     /// The part of the object that `op` touches. Parts are checked one by one. `None` stands for the whole object; one
     /// such operation puts the whole history into one partition.

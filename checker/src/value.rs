@@ -13,6 +13,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Bytes shown of a value in a message; the rest is counted, not printed.
 const SHOWN_BYTES_MAX: usize = 64;
 
+/// Elements shown of a list in a message: the last ones, which differ.
+const SHOWN_ELEMENTS_MAX: usize = 8;
+
+/// A list for a message; if it is long, its end.
+pub(crate) fn shown_list<T: fmt::Display>(elements: impl ExactSizeIterator<Item = T>) -> String {
+    let left_out = elements.len().saturating_sub(SHOWN_ELEMENTS_MAX);
+    let more = (left_out > 0).then(|| format!("… {left_out} more"));
+    let shown = elements.skip(left_out).map(|element| element.to_string());
+    format!("[{}]", more.into_iter().chain(shown).collect::<Vec<_>>().join(", "))
+}
+
 /// A key or a value of a history.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value(Arc<[u8]>);
@@ -147,6 +158,13 @@ mod tests {
         {
             assert!(serde_json::from_str::<Value>(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn of_long_lists_the_end_is_shown() {
+        assert_eq!(shown_list([1, 2].iter()), "[1, 2]");
+        let long: Vec<usize> = (0..100).collect();
+        assert_eq!(shown_list(long.iter()), "[… 92 more, 92, 93, 94, 95, 96, 97, 98, 99]");
     }
 
     #[test]

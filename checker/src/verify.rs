@@ -58,7 +58,9 @@ pub fn verify<M: Model>(
                 return Err(Flaw::RealTime(*number));
             }
             invoked_last = invoked_last.max(operation.invoked.event);
-            state = model.step(&state, &operation.op, operation.ret()).ok_or(Flaw::Illegal(*number))?;
+            if !model.apply(&mut state, &operation.op, operation.ret()) {
+                return Err(Flaw::Illegal(*number));
+            }
         }
     }
     if keys.contains(&None) && orders.iter().filter(|order| !order.is_empty()).count() > 1 {

@@ -7,6 +7,7 @@ use common::generate::{Shape, corrupt, legal};
 use common::oracle::{brute_force, stateright};
 use common::{KvHistory, Rng, Store};
 use eraft_checker::models::kv::{Kv, KvOp, KvRet, KvState};
+use eraft_checker::models::whole::Whole;
 use eraft_checker::{Class, Model, Options, Value, Verdict, check, linearize};
 use stateright::semantics::SequentialSpec;
 
@@ -86,6 +87,9 @@ fn equal_to_brute_force_and_to_stateright() {
         // Not confirmed by another search, which would hide mistakes.
         let verdict = check(&Kv::new(), &history, &Options { confirm: false, ..Options::default() }).verdict;
         assert_eq!(verdict == Verdict::Linearizable, expected, "seed {seed}: {history:#?}");
+        let whole =
+            check(&Whole::new(Kv::new()), &history, &Options { confirm: false, ..Options::default() });
+        assert_eq!(whole.verdict, verdict, "in one piece, seed {seed}: {history:#?}");
         seen[usize::from(expected)] += 1;
         if history.operations.iter().any(|operation| operation.ret().is_none()) {
             seen_unknown[usize::from(expected)] += 1;

@@ -161,6 +161,18 @@ fn the_model_may_be_named() {
     assert!(with(ModelKind::Kv).unwrap_err().message.contains("needs a \"key\""));
 }
 
+#[test]
+fn no_depth_exhausts_the_stack() {
+    for text in ["[", "[[{", "#_[", "{:a [", "#a{:b "] {
+        let deep = text.repeat(1_000_000);
+        assert!(read_history(deep.as_bytes(), Format::Auto, None).is_err(), "{text}…");
+        assert!(read_history(deep.as_bytes(), Format::JepsenEdn, None).is_err(), "{text}…");
+    }
+    let note = format!("{{\"type\":\"note\",\"text\":{}1{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+    let header = "{\"format\":\"eraft-history\",\"version\":1,\"model\":\"kv\"}";
+    assert!(read_history(format!("{header}\n{note}").as_bytes(), Format::Auto, None).is_err());
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in "[\\[\\]{}()#_:;\\\\\"a-z0-9 \n,ä]{0,60}") {

@@ -59,6 +59,36 @@ fn all_requests_and_answers() {
 }
 
 #[test]
+fn a_header_may_say_what_every_key_has_at_first() {
+    let text = |header: &str, read: &str| {
+        format!(
+            r#"{header}
+{{"process":1,"type":"invoke","f":"append","key":"a","value":"1"}}
+{{"process":1,"type":"ok"}}
+{{"process":2,"type":"invoke","f":"get","key":"a"}}
+{{"process":2,"type":"ok","value":"{read}"}}
+{{"process":2,"type":"invoke","f":"get","key":"b"}}
+{{"process":2,"type":"ok","value":"0"}}
+"#
+        )
+    };
+    let header = r#"{"format":"eraft-history","version":1,"model":"kv","initial":"0"}"#;
+    for (read, verdict) in [("01", Verdict::Linearizable), ("1", Verdict::Violation)] {
+        let history = read_history(text(header, read).as_bytes(), Format::Auto, None).unwrap();
+        assert_eq!(history.check(&Options::default()).verdict, verdict);
+        let mut written = Vec::new();
+        history.write(&mut written).unwrap();
+        let again = read_history(&written[..], Format::Auto, None).unwrap();
+        assert_eq!(again.check(&Options::default()).verdict, verdict);
+        let followed = eraft_checker::follow_jsonl(&written[..], None, Default::default()).unwrap();
+        assert_eq!(followed.verdict, verdict);
+    }
+    let elsewhere = header.replace("kv", "register");
+    let error = read_history(elsewhere.as_bytes(), Format::Auto, None).unwrap_err();
+    assert_eq!((error.line, error.column), (1, 58), "{error}");
+}
+
+#[test]
 fn an_index_places_an_operation_that_no_client_learned_of() {
     let history = |indexes: [&str; 2]| {
         format!(
@@ -293,20 +323,68 @@ proptest! {
     }
 
     #[test]
-    fn no_damage_makes_a_reader_panic(seed: u64, at: usize, byte: u8, format in 0..3_usize) {
+    fn no_damage_makes_a_reader_panic(seed: u64, at: usize, byte: u8, form in 0..DAMAGED.len() + 1) {
         let mut rng = Rng(seed);
         let shape = Shape::small(&mut rng);
         let mut bytes = Vec::new();
-        write_jsonl(&Kv::new(), ModelKind::Kv, &legal(&mut rng, &shape), &mut bytes).unwrap();
-        if format == 1 {
-            bytes = b"INFO  jepsen.util - 0\t:invoke\t:cas\t[3 0]\nINFO  jepsen.util - 0\t:ok\t:cas\t[3 0]\n".to_vec();
-        } else if format == 2 {
-            bytes = b"{:process 1, :type :invoke, :f :get, :key \"a\", :value nil}\n".to_vec();
+        match DAMAGED.get(form) {
+            Some(text) => bytes.extend_from_slice(text.as_bytes()),
+            None => write_jsonl(&Kv::new(), ModelKind::Kv, &legal(&mut rng, &shape), &mut bytes).unwrap(),
         }
         let place = at % bytes.len();
         bytes[place] = byte;
-        let _ = read_history(&bytes[..], Format::Auto, None);
+        survives(&bytes);
         bytes.truncate(place);
-        let _ = read_history(&bytes[..], Format::Auto, None);
+        survives(&bytes);
+    }
+}
+
+/// A history of each form, to be damaged.
+const DAMAGED: [&str; 6] = [
+    "INFO  jepsen.util - 0\t:invoke\t:cas\t[3 0]\nINFO  jepsen.util - 0\t:ok\t:cas\t[3 0]\n",
+    "{:process 1, :type :invoke, :f :get, :key \"a\", :value nil}\n",
+    "{:type :invoke, :process 0, :f :cas, :value [3 4]}\n{:type :ok, :process 0, :f :cas, :value [3 4], :time 9}\n",
+    r#"{"format":"eraft-history","version":1,"model":"counter"}
+{"process":1,"type":"invoke","f":"add","amount":9223372036854775807,"time":18446744073709551615}
+{"process":1,"type":"ok","index":18446744073709551615,"time":1}
+{"process":1,"type":"invoke","f":"read"}
+{"process":1,"type":"ok","sum":-9223372036854775808}
+"#,
+    r#"{"format":"eraft-history","version":1,"model":"list-append"}
+{"process":18446744073709551615,"type":"invoke","f":"append","key":"a","value":"1"}
+{"process":2,"type":"invoke","f":"read","key":"a"}
+{"process":2,"type":"ok","list":["1",{"hex":"ff"}]}
+{"type":"note","lane":"faults","lasts":true,"text":"<b>"}
+"#,
+    r#"{"format":"eraft-history","version":1,"model":"ctrler","shards":3}
+{"process":1,"type":"invoke","f":"join","groups":[1,2]}
+{"process":1,"type":"ok"}
+{"process":1,"type":"invoke","f":"move","shard":18446744073709551615,"group":4294967295}
+{"process":1,"type":"ok","refused":true}
+{"process":1,"type":"invoke","f":"query","number":9}
+{"process":1,"type":"ok","config":{"number":1,"groups":[1,2],"shards":[1,2,1]}}
+"#,
+];
+
+/// Whatever can be read can be checked, made small and drawn.
+fn survives(bytes: &[u8]) {
+    let options = Options { steps_max: 10_000, ..Options::default() };
+    if let Ok(history) = read_history(bytes, Format::Auto, None) {
+        let report = history.check(&options);
+        let _ = history.minimize(&options);
+        let _ = history.picture(&report, "damaged", &options);
+        let mut written = Vec::new();
+        history.write(&mut written).unwrap();
+        let again = read_history(&written[..], Format::Auto, None).expect("what was written can be read");
+        assert_eq!(again.check(&options).verdict, report.verdict);
+        let _ = eraft_checker::follow_jsonl(&written[..], None, Default::default());
+    }
+}
+
+#[test]
+fn the_histories_that_are_damaged_are_whole() {
+    for text in DAMAGED {
+        read_history(text.as_bytes(), Format::Auto, None).unwrap_or_else(|error| panic!("{text}: {error}"));
+        survives(text.as_bytes());
     }
 }

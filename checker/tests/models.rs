@@ -16,6 +16,7 @@ use eraft_checker::models::list::{ListAppend, ListOp};
 use eraft_checker::models::register::{Register, RegisterOp, RegisterRet};
 use eraft_checker::models::set::{Set, SetOp, WholeSet, WholeSetOp};
 use eraft_checker::models::stateright::FromStateright;
+use eraft_checker::models::whole::Whole;
 use eraft_checker::{
     History, HistoryBuilder, Model, Online, OnlineOptions, Operation, Options, Outcome, Report, Value,
     Verdict, check, minimize,
@@ -105,6 +106,20 @@ fn followed<M: Model>(model: &M, history: &History<M::Op, M::Ret>) -> Report {
     online.report().clone()
 }
 
+/// In place, a step leads to the same state.
+fn assert_applies_as_it_steps<M: Model>(model: &M, history: &History<M::Op, M::Ret>) {
+    let mut state = model.init();
+    for operation in &history.operations {
+        for ret in [operation.ret(), None] {
+            let stepped = model.step(&state, &operation.op, ret);
+            let mut applied = state.clone();
+            let possible = model.apply(&mut applied, &operation.op, ret);
+            assert_eq!(possible.then_some(applied), stepped, "{:?} -> {ret:?} in {state:?}", operation.op);
+            state = stepped.unwrap_or(state);
+        }
+    }
+}
+
 fn compare<M, S>(name: &str, model: &M, object: &S, request: impl Fn(&mut Rng, usize) -> S::Op)
 where
     M: Model<Op = S::Op, Ret = S::Ret>,
@@ -124,6 +139,9 @@ where
         assert_eq!(online.verdict, verdict, "{name}, seed {seed}, online: {online:#?} {history:#?}");
         let adapted = check(&FromStateright(object.clone()), &history, &options);
         assert_eq!(adapted.verdict, verdict, "{name}, seed {seed}, adapted: {history:#?}");
+        let whole = check(&Whole::new(model.clone()), &history, &options);
+        assert_eq!(whole.verdict, verdict, "{name}, seed {seed}, in one piece: {history:#?}");
+        assert_applies_as_it_steps(model, &history);
         if let Some(small) = minimize(model, &history, &options) {
             assert!(!brute_force_of(&small, object), "{name}, seed {seed}: {small:#?} of {history:#?}");
         }

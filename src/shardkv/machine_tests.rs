@@ -294,7 +294,7 @@ fn a_scan_sees_one_shard_and_no_session() {
         let limit = PageLimit { pairs_max: 10, bytes_max: 1000 };
         let query = KvQuery::Scan { prefix: prefix.into(), after, limit };
         match world.groups[&GroupId(1)].read(ShardQuery::Kv { shard: ShardId(3), query }) {
-            ShardAnswer::Kv(KvAnswer::Pairs(pairs), _) => pairs,
+            ShardAnswer::Kv(KvAnswer::Pairs { pairs, all: true }, _) => pairs,
             other => panic!("{other:?}"),
         }
     };

@@ -68,6 +68,8 @@ pub struct Tenure {
     pub source_told: bool,
     /// The sum of the data that is here.
     pub content: Content,
+    /// How many of its pairs are users' and not sessions'.
+    pub user_keys: u64,
     /// From indexes of this group's log to positions of the shard, which go on from owner to owner.
     pub offset: i64,
     /// The shard's position when it was taken away.
@@ -136,6 +138,7 @@ impl Tenure {
             next: Next::Stays,
             source_told: source.is_none(),
             content: Content::default(),
+            user_keys: 0,
             offset: 0,
             frozen: 0,
         }

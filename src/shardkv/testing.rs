@@ -117,6 +117,14 @@ impl Group {
         self.apply(command::Operation::Client(pb::Client { shard: shard.0, command: command.into() }))
     }
 
+    /// How many users' keys are in the store of `shard`, whatever the records say.
+    pub fn stored_users(&self, shard: u64) -> u64 {
+        let prefix = super::record::shard_prefix(ShardId(shard));
+        let pairs = self.map.page(&KeyRange::prefix(&prefix), everything()).unwrap();
+        let is_user = |(key, _): &&(Vec<u8>, Vec<u8>)| key[prefix.len() + 8..].starts_with(b"k/");
+        pairs.iter().filter(is_user).count() as u64
+    }
+
     /// What is in the store of `shard`, whatever the records say.
     pub fn stored(&self, shard: u64) -> Content {
         let prefix = super::record::shard_prefix(ShardId(shard));
@@ -326,6 +334,9 @@ impl World {
                 let sum =
                     group.held().iter().filter(|held| held.shard == shard).map(|held| held.content).next();
                 assert_eq!(group.stored(shard.0), sum.unwrap_or_default(), "shard {shard} at {id}");
+                let users: u64 =
+                    group.held().iter().filter(|held| held.shard == shard).map(|held| held.user_keys).sum();
+                assert_eq!(group.stored_users(shard.0), users, "users' keys of shard {shard} at {id}");
             }
         }
     }

@@ -1,5 +1,6 @@
-// Runs porcupine over recorded histories and prints a JSON object for each: {"file","verdict","micros","reps"}.
-// `micros` is the time of the fastest of several runs of the check alone, reading left out.
+// Runs porcupine over recorded histories and prints a JSON object for each: {"verdict","micros","peak_kib"}.
+// `micros` is the time of the fastest of several runs of the check alone, reading left out; `peak_kib` is the most memory
+// that was resident during the first of them, with the history.
 //
 // Each file is a history in our JSON Lines format of one of the models register, cas-register and kv. Operations of unknown
 // outcome return after everything else, and may have any answer, as porcupine's own tests have it.
@@ -15,6 +16,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -22,7 +24,7 @@ import (
 
 type line struct {
 	Format   string  `json:"format"`
-	Model    string  `json:"model"`
+	Initial  *string `json:"initial"`
 	Process  int     `json:"process"`
 	Type     string  `json:"type"`
 	F        string  `json:"f"`
@@ -80,10 +82,14 @@ func step(state, input, output interface{}) (bool, interface{}) {
 }
 
 // The same over all keys at once.
-func stepWhole(state, input, output interface{}) (bool, interface{}) {
+func stepWhole(initial value, state, input, output interface{}) (bool, interface{}) {
 	store, key := state.(map[string]value), input.(request).key
-	ok, next := step(store[key], input, output)
-	if !ok || next.(value) == store[key] {
+	held, there := store[key]
+	if !there {
+		held = initial
+	}
+	ok, next := step(held, input, output)
+	if !ok || next.(value) == held {
 		return ok, state
 	}
 	changed := make(map[string]value, len(store)+1)
@@ -111,10 +117,12 @@ func byKey(history []porcupine.Event) [][]porcupine.Event {
 	return all
 }
 
-func read(name string) ([]porcupine.Event, error) {
+// The events of a history, and the value of every key at first.
+func read(name string) ([]porcupine.Event, value, error) {
+	var initial value
 	file, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, initial, err
 	}
 	defer file.Close()
 	lines := bufio.NewScanner(file)
@@ -126,10 +134,12 @@ func read(name string) ([]porcupine.Event, error) {
 	for lines.Scan() {
 		var l line
 		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, initial, fmt.Errorf("%s: %w", name, err)
 		}
 		switch {
-		case l.Format != "" || l.Type == "note":
+		case l.Format != "":
+			initial = valueOf(l.Initial)
+		case l.Type == "note":
 		case l.Type == "invoke":
 			r := request{l.F, l.Key, valueOf(l.Value), valueOf(l.Expected)}
 			events = append(events, porcupine.Event{ClientId: l.Process, Kind: porcupine.CallEvent, Value: r, Id: id})
@@ -141,7 +151,7 @@ func read(name string) ([]porcupine.Event, error) {
 			events = append(events, porcupine.Event{ClientId: l.Process, Kind: porcupine.ReturnEvent, Value: told, Id: number})
 			delete(asked, number)
 		case l.Type != "info":
-			return nil, fmt.Errorf("%s: unexpected %q", name, l.Type)
+			return nil, initial, fmt.Errorf("%s: unexpected %q", name, l.Type)
 		}
 	}
 	// What has no answer. A read like that says nothing.
@@ -157,7 +167,55 @@ func read(name string) ([]porcupine.Event, error) {
 			kept = append(kept, porcupine.Event{Kind: porcupine.ReturnEvent, Value: answer{}, Id: number})
 		}
 	}
-	return kept, lines.Err()
+	return kept, initial, lines.Err()
+}
+
+// The most memory that was resident since forgetPeak.
+func peakKib() int {
+	status, _ := os.ReadFile("/proc/self/status")
+	for _, line := range strings.Split(string(status), "\n") {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmHWM:" {
+			kib, _ := strconv.Atoi(fields[1])
+			return kib
+		}
+	}
+	return 0
+}
+
+// Linux only; elsewhere the peak is that of the whole process.
+func forgetPeak() {
+	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0o200)
+}
+
+func modelOf(initial value, whole bool) porcupine.Model {
+	model := porcupine.Model{
+		Init:           func() interface{} { return initial },
+		Step:           step,
+		Equal:          func(a, b interface{}) bool { return a.(value) == b.(value) },
+		PartitionEvent: byKey,
+	}
+	seed := maphash.MakeSeed()
+	hash := func(state interface{}) uint64 { return maphash.String(seed, state.(value).bytes) }
+	if whole {
+		model.PartitionEvent = nil
+		model.Init = func() interface{} { return map[string]value{} }
+		model.Step = func(state, input, output interface{}) (bool, interface{}) {
+			return stepWhole(initial, state, input, output)
+		}
+		model.Equal = func(a, b interface{}) bool { return maps.Equal(a.(map[string]value), b.(map[string]value)) }
+		hash = func(state interface{}) uint64 {
+			var sum uint64
+			for key, held := range state.(map[string]value) {
+				sum += maphash.String(seed, key) * (maphash.String(seed, held.bytes) | 1)
+			}
+			return sum
+		}
+	}
+	// Only its newest versions take a hash of the state.
+	if field := reflect.ValueOf(&model).Elem().FieldByName("Hash"); field.IsValid() {
+		field.Set(reflect.ValueOf(hash))
+	}
+	return model
 }
 
 func main() {
@@ -170,39 +228,27 @@ func main() {
 	if len(files) > 0 && files[0] == "--whole" {
 		files, whole = files[1:], true
 	}
-	model := porcupine.Model{
-		Init:  func() interface{} { return value{} },
-		Step:  step,
-		Equal: func(a, b interface{}) bool { return a.(value) == b.(value) },
-	}
-	if whole {
-		model.Init = func() interface{} { return map[string]value{} }
-		model.Step = stepWhole
-		model.Equal = func(a, b interface{}) bool { return maps.Equal(a.(map[string]value), b.(map[string]value)) }
-	} else {
-		model.PartitionEvent = byKey
-	}
-	// Only its newest versions take a hash of the state.
-	if field := reflect.ValueOf(&model).Elem().FieldByName("Hash"); field.IsValid() && !whole {
-		seed := maphash.MakeSeed()
-		field.Set(reflect.ValueOf(func(state interface{}) uint64 { return maphash.String(seed, state.(value).bytes) }))
-	}
 	for _, name := range files {
-		events, err := read(name)
+		events, initial, err := read(name)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(2)
 		}
+		model := modelOf(initial, whole)
 		debug.FreeOSMemory()
-		best, reps, verdict := time.Duration(1<<62), 0, porcupine.Unknown
+		forgetPeak()
+		best, reps, verdict, peak := time.Duration(1<<62), 0, porcupine.Unknown, 0
 		for start := time.Now(); reps == 0 || (reps < 50 && time.Since(start) < time.Second); reps++ {
 			at := time.Now()
 			verdict = porcupine.CheckEventsTimeout(model, events, time.Duration(seconds)*time.Second)
 			if took := time.Since(at); took < best {
 				best = took
 			}
+			if reps == 0 {
+				peak = peakKib()
+			}
 		}
 		micros := float64(best.Nanoseconds()) / 1000
-		fmt.Printf("{\"file\":%q,\"verdict\":%q,\"micros\":%.3f,\"reps\":%d}\n", name, verdict, micros, reps)
+		fmt.Printf("{\"verdict\":%q,\"micros\":%.3f,\"peak_kib\":%d}\n", verdict, micros, peak)
 	}
 }

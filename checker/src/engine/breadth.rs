@@ -61,11 +61,17 @@ pub(crate) enum Returned {
 #[derive(Clone)]
 struct Placing<const WORDS: usize> {
     open: Open,
-    survivors: Vec<Config<WORDS>>,
-    /// The configurations to extend next, and whether they end with a blind write that no read saw; all before `at` are
-    /// done.
-    wave: Vec<(Config<WORDS>, bool)>,
+    waves: Waves<WORDS>,
+    /// All of the wave before this place are done.
     at: usize,
+}
+
+/// The configurations that are met while a return is handled. Between returns they are empty, and keep their room.
+#[derive(Clone, Default)]
+struct Waves<const WORDS: usize> {
+    survivors: Vec<Config<WORDS>>,
+    /// The configurations to extend next, and whether they end with something that no read saw; see [`Window::advance`].
+    wave: Vec<(Config<WORDS>, bool)>,
     next_wave: Vec<(Config<WORDS>, bool)>,
 }
 
@@ -90,6 +96,7 @@ pub(crate) struct Breadth<M: Model, H, const WORDS: usize> {
     /// The configurations met while one return is handled.
     visited: Antichain<WORDS>,
     placing: Option<Placing<WORDS>>,
+    waves: Waves<WORDS>,
     candidates: Vec<Open>,
     /// The last is gone back to.
     marks: Vec<Mark<WORDS>>,
@@ -123,6 +130,7 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
             vacant: slots_from(0, Slots::<WORDS>::CAPACITY),
             visited: Antichain::default(),
             placing: None,
+            waves: Waves::default(),
             candidates: Vec::new(),
             marks: Vec::new(),
         }
@@ -143,6 +151,7 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
             vacant,
             visited: Antichain::default(),
             placing: None,
+            waves: Waves::default(),
             candidates: self.candidates,
             marks: self.marks.into_iter().map(Mark::widen).collect(),
         }
@@ -182,11 +191,16 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
     pub(crate) fn finish(&mut self, slot: u16, budget: &mut Budget) -> Result<Returned, Stop> {
         let open = self.open_at[usize::from(slot)].take().expect("what returns was invoked");
         self.visited.clear();
-        let mut wave = std::mem::take(&mut self.frontier);
-        let survivors = wave.iter().filter(|config| open.has_place(config)).copied().collect();
-        wave.retain(|config| !open.is_used(config));
-        let wave = wave.into_iter().map(|config| (config, false)).collect();
-        self.placing = Some(Placing { open, survivors, wave, at: 0, next_wave: Vec::new() });
+        let mut waves = std::mem::take(&mut self.waves);
+        for config in self.frontier.drain(..) {
+            if open.has_place(&config) {
+                waves.survivors.push(config);
+            }
+            if !open.is_used(&config) {
+                waves.wave.push((config, false));
+            }
+        }
+        self.placing = Some(Placing { open, waves, at: 0 });
         self.resume(budget)
     }
 
@@ -195,13 +209,13 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
     pub(crate) fn resume(&mut self, budget: &mut Budget) -> Result<Returned, Stop> {
         let Some(mut placing) = self.placing.take() else { return Ok(Returned::Explained) };
         loop {
-            if placing.at == placing.wave.len() {
-                if placing.next_wave.is_empty() {
+            if placing.at == placing.waves.wave.len() {
+                placing.waves.wave.clear();
+                placing.at = 0;
+                if placing.waves.next_wave.is_empty() {
                     break;
                 }
-                placing.wave.clear();
-                placing.at = 0;
-                std::mem::swap(&mut placing.wave, &mut placing.next_wave);
+                std::mem::swap(&mut placing.waves.wave, &mut placing.waves.next_wave);
             }
             if budget.is_others_turn() {
                 self.placing = Some(placing);
@@ -209,10 +223,11 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
             }
             self.extend(&mut placing, budget)?;
         }
-        if placing.survivors.is_empty() {
+        self.waves = placing.waves;
+        if self.waves.survivors.is_empty() {
             return Ok(Returned::DeadEnd);
         }
-        self.retire(&placing.open, placing.survivors, budget)?;
+        self.retire(&placing.open, budget)?;
         self.tidy()?;
         Ok(Returned::Explained)
     }
@@ -233,10 +248,11 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
 
     /// Extends the next configuration of the wave by every operation that is worth it.
     fn extend(&mut self, placing: &mut Placing<WORDS>, budget: &mut Budget) -> Result<(), Stop> {
-        let (config, unseen) = placing.wave[placing.at];
+        let Waves { survivors, wave, next_wave } = &mut placing.waves;
+        let (config, unseen) = wave[placing.at];
         placing.at += 1;
         let (new, compared) = self.visited.insert(config, &self.window.read_slots);
-        let waiting = placing.survivors.len() + placing.wave.len() + placing.next_wave.len();
+        let waiting = survivors.len() + wave.len() + next_wave.len();
         budget.spend((1 + compared / COMPARISONS_PER_STEP) as u64, self.bytes(waiting))?;
         if !new {
             return Ok(());
@@ -248,10 +264,10 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
             let advanced = self.window.advance(&mut self.states, &mut self.trail, &config, open)?;
             let Some((next, unseen)) = advanced else { continue };
             if placing.open.has_place(&next) {
-                placing.survivors.push(next);
+                survivors.push(next);
             }
-            if !placing.open.is_used(&next) && self.window.goes_on(unseen) {
-                placing.next_wave.push((next, unseen));
+            if !placing.open.is_used(&next) && self.window.goes_on(&next, unseen) {
+                next_wave.push((next, unseen));
             }
         }
         self.candidates = candidates;
@@ -259,25 +275,25 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
     }
 
     /// `open` has returned: forgets it, and keeps what is not dominated.
-    fn retire(
-        &mut self,
-        open: &Open,
-        mut survivors: Vec<Config<WORDS>>,
-        budget: &mut Budget,
-    ) -> Result<(), Stop> {
+    fn retire(&mut self, open: &Open, budget: &mut Budget) -> Result<(), Stop> {
         let slot = usize::from(open.slot);
         self.window.close(open);
         self.vacant.push(open.slot);
-        self.visited.clear();
+        let mut survivors = std::mem::take(&mut self.waves.survivors);
         for config in &mut survivors {
             config.used.remove(slot);
             config.free.remove(slot);
-            let (_, compared) = self.visited.insert(*config, &self.window.read_slots);
-            let bytes = self.bytes(0);
-            budget.spend((compared / COMPARISONS_PER_STEP) as u64, bytes)?;
         }
-        survivors.retain(|config| self.visited.contains(config));
-        self.frontier = survivors;
+        if survivors.len() > 1 {
+            self.visited.clear();
+            for config in &survivors {
+                let (_, compared) = self.visited.insert(*config, &self.window.read_slots);
+                let bytes = self.bytes(0);
+                budget.spend((compared / COMPARISONS_PER_STEP) as u64, bytes)?;
+            }
+            survivors.retain(|config| self.visited.contains(config));
+        }
+        self.waves.survivors = std::mem::replace(&mut self.frontier, survivors);
         self.settle_unknown();
         Ok(())
     }
@@ -364,7 +380,7 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
     pub(crate) fn pop_mark(&mut self, go_back: bool) {
         if let Some(Mark { frontier, window, open_at, vacant }) = self.marks.pop().filter(|_| go_back) {
             (self.frontier, self.window, self.open_at, self.vacant) = (frontier, window, open_at, vacant);
-            self.placing = None;
+            (self.placing, self.waves) = (None, Waves::default());
         }
     }
 
@@ -376,6 +392,6 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
     /// About how much memory it takes.
     pub(crate) fn bytes_in_use(&self) -> usize {
         let placing = self.placing.as_ref();
-        self.bytes(placing.map_or(0, |placing| placing.wave.len() + placing.next_wave.len()))
+        self.bytes(placing.map_or(0, |placing| placing.waves.wave.len() + placing.waves.next_wave.len()))
     }
 }

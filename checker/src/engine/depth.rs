@@ -317,7 +317,7 @@ impl<M: Model, const WORDS: usize> Deep for Depth<'_, M, WORDS> {
             };
             let advanced = self.window.advance(&mut self.states, &mut self.path, &config, &candidate)?;
             if let Some((next, unseen)) = advanced
-                && (open.has_place(&next) || self.window.goes_on(unseen))
+                && (open.has_place(&next) || self.window.goes_on(&next, unseen))
             {
                 self.reach(next, event, unseen);
             }

@@ -1,10 +1,10 @@
 //! The engine: decides one partition.
 //!
 //! Invariants:
-//! - an order is handed out only after it was replayed against the model as its author wrote it ([`witness`]), so
+//! - an order is handed out only after it was replayed against the model as its author wrote it ([`witness`], [`greedy`]), so
 //!   "linearizable" does not rest on the search, on any reduction or on any hint;
-//! - what costs least is tried first: the order that the system told ([`hinted`]), the fast paths ([`fast`]), the search
-//!   ([`search`]); each may decline, none may guess a verdict;
+//! - what costs least is tried first: the order that the system told ([`hinted`]), a guess ([`greedy`]), the fast paths
+//!   ([`fast`]), the search ([`search`]); each may decline, none may guess a verdict;
 //! - a wrong hint that shows itself starts the search again without hints, and in debug builds, or if asked, a violation is
 //!   searched again without hints, so that a hint that hid a linearization shows itself.
 
@@ -13,6 +13,7 @@ pub(crate) mod budget;
 mod config;
 mod depth;
 mod fast;
+mod greedy;
 mod hinted;
 pub(crate) mod part;
 mod search;
@@ -99,53 +100,78 @@ pub(crate) fn decide<'a, M: Model>(
     part: Part<'_, 'a, M>,
     budget: &mut Budget,
 ) -> Answer<'a, M> {
+    decide_fast(model, part, budget).unwrap_or_else(|| decide_by_search(model, part, budget))
+}
+
+/// The answer, if it can be had in about linear time.
+pub(crate) fn decide_fast<'a, M: Model>(
+    model: &'a M,
+    part: Part<'_, 'a, M>,
+    budget: &mut Budget,
+) -> Option<Answer<'a, M>> {
     if let Err(exhausted) = budget.spend(part.len() as u64, part.len() * fast::BYTES_PER_OPERATION) {
-        return Answer::Undecided(exhausted.to_string());
+        return Some(Answer::Undecided(exhausted.to_string()));
     }
     let replays = |order: &[u32]| witness::replay(model, part, order).is_ok();
     if let Some(order) = hinted::order(model, part).filter(|order| replays(order)) {
-        return Answer::Linearizable(order);
+        return Some(Answer::Linearizable(order));
     }
-    let view = View::new(model, part, usize::MAX);
-    let answer = match view.decide() {
-        Fast::Order(order) if replays(&order) => return Answer::Linearizable(order),
-        Fast::Illegal(proof) => Answer::Contradiction(proof),
+    if let Some(order) = greedy::order(model, part) {
+        debug_assert!(replays(&order), "a guess that was made step by step is a linearization");
+        return Some(Answer::Linearizable(order));
+    }
+    match View::new(model, part, usize::MAX).decide() {
+        Fast::Order(order) if replays(&order) => Some(Answer::Linearizable(order)),
+        Fast::Illegal(proof) => Some(confirmed(model, part, Answer::Contradiction(proof), budget)),
         // What was revealed was wrong, or too little.
-        Fast::Order(_) | Fast::Silent => by_search(model, part, budget),
-    };
-    match answer {
-        Answer::Contradiction(_) | Answer::Violation(_) if budget.confirm => {
-            // Unless that takes too long. A witness against the violation would be proof that a hint is wrong.
-            let mut small = Budget::new(CONFIRM_STEPS_MAX, budget.memory_bytes_max, budget.deadline);
-            match attempt(model, part, Hints::Ignored, &mut small) {
-                Ok(Answer::Linearizable(order)) => Answer::Linearizable(order),
-                _ => answer,
-            }
-        }
-        answer => answer,
+        Fast::Order(_) | Fast::Silent => None,
     }
 }
 
-fn by_search<'a, M: Model>(model: &'a M, part: Part<'_, 'a, M>, budget: &mut Budget) -> Answer<'a, M> {
-    match attempt(model, part, Hints::Trusted, budget) {
+/// The answer, whatever it costs within the budget.
+pub(crate) fn decide_by_search<'a, M: Model>(
+    model: &'a M,
+    part: Part<'_, 'a, M>,
+    budget: &mut Budget,
+) -> Answer<'a, M> {
+    let answer = match attempt(model, part, Hints::Trusted, budget) {
         Ok(answer) => answer,
         Err(WrongHint) => attempt(model, part, Hints::Ignored, budget).unwrap_or_else(|_| {
             let reason = "the model contradicts itself: its steps are not a function of their arguments";
             Answer::Undecided(reason.to_owned())
         }),
+    };
+    confirmed(model, part, answer, budget)
+}
+
+/// A violation is searched again without hints, if that is asked for and does not take too long. A witness against it would
+/// be proof that a hint is wrong.
+fn confirmed<'a, M: Model>(
+    model: &'a M,
+    part: Part<'_, 'a, M>,
+    answer: Answer<'a, M>,
+    budget: &Budget,
+) -> Answer<'a, M> {
+    if !budget.confirm || !answer.is_violation() {
+        return answer;
+    }
+    let mut small = Budget::new(CONFIRM_STEPS_MAX, budget.memory_bytes_max, budget.deadline);
+    match attempt(model, part, Hints::Ignored, &mut small) {
+        Ok(Answer::Linearizable(order)) => Answer::Linearizable(order),
+        _ => answer,
     }
 }
 
-/// Everything about the first contradiction in a partition, if there is one before event `limit`. `proof` is any.
+/// The first contradiction in a partition, if there is one before event `limit`. `proof` is any, if one is known.
 pub(crate) fn explain<'a, M: Model>(
     model: &'a M,
     part: Part<'_, 'a, M>,
-    proof: Proof,
+    proof: Option<Proof>,
     limit: usize,
 ) -> Option<Contradiction<'a, M>> {
     let view = View::new(model, part, limit);
-    let proof = match limit {
-        usize::MAX => proof,
+    let proof = match proof {
+        Some(proof) if limit == usize::MAX => proof,
         _ => match view.decide() {
             Fast::Illegal(proof) => proof,
             Fast::Order(_) | Fast::Silent => return None,

@@ -2,8 +2,7 @@
 //!
 //! Which of the two is faster nobody knows beforehand: the frontier sees everything once, and depth first may be lucky. So
 //! each goes on for a number of steps that doubles from turn to turn, the frontier for more of them, and the first answer
-//! counts. The turns are counted
-//! in steps, so the same partition always has the same answer from the same search.
+//! counts. The turns are counted in steps, so the same partition always has the same answer from the same search.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,9 +17,12 @@ use crate::engine::width::Frontier;
 use crate::engine::window::NEVER;
 use crate::model::Model;
 
-/// The frontier alone has so many steps for each operation, and some for the beginning: what stays narrow needs no other.
-const ALONE_STEPS_PER_OPERATION: u64 = 16;
-const ALONE_STEPS_MIN: u64 = 1 << 10;
+/// The frontier is alone for so many steps, and for so many more with each return: what stays narrow needs no other.
+const ALONE_STEPS_MIN: u64 = 1 << 8;
+const ALONE_STEPS_PER_RETURN: u64 = 16;
+
+/// The first turn after that.
+const TURN_STEPS_MIN: u64 = 1 << 10;
 
 /// A turn of the depth-first search is so many times shorter: where there is no order, it is of no use.
 const DEPTH_SHARE: u64 = 4;
@@ -69,6 +71,8 @@ struct Walk<'p, 'a, M: Model> {
     paused: Option<(usize, u32)>,
     /// How many operations have returned.
     returned: usize,
+    /// No other search has had a turn.
+    alone: bool,
 }
 
 impl<'p, 'a, M: Model> Walk<'p, 'a, M> {
@@ -80,6 +84,7 @@ impl<'p, 'a, M: Model> Walk<'p, 'a, M> {
             returns: BinaryHeap::new(),
             paused: None,
             returned: 0,
+            alone: true,
         }
     }
 
@@ -106,7 +111,12 @@ impl<'p, 'a, M: Model> Walk<'p, 'a, M> {
                 }
             };
             match handled {
-                Returned::Explained => self.returned += 1,
+                Returned::Explained => {
+                    self.returned += 1;
+                    if self.alone {
+                        budget.pause_at = budget.pause_at.saturating_add(ALONE_STEPS_PER_RETURN);
+                    }
+                }
                 Returned::Paused => {
                     self.paused = Some((event, place));
                     return Ok(None);
@@ -152,7 +162,7 @@ pub(crate) fn search<'a, M: Model + 'a>(
     let mut deep_search: Option<Box<dyn Deep + 'a>> = None;
     let mut deep_is_over = false;
     let mut returned = 0;
-    let mut turn = ALONE_STEPS_MIN + ALONE_STEPS_PER_OPERATION * part.len() as u64;
+    let mut turn = ALONE_STEPS_MIN;
     let answer = loop {
         let turn_of = |budget: &mut Budget, steps: u64, waiting_bytes: usize| {
             budget.pause_at = budget.steps.saturating_add(steps);
@@ -161,7 +171,7 @@ pub(crate) fn search<'a, M: Model + 'a>(
         if let Some(frontier) = &mut walk {
             turn_of(budget, turn, deep_search.as_ref().map_or(0, |deep| deep.bytes()));
             let result = frontier.run(budget);
-            returned = frontier.returned;
+            (returned, frontier.alone) = (frontier.returned, false);
             match result {
                 Ok(Some(found)) => break Ok(found),
                 Ok(None) => {}
@@ -170,6 +180,7 @@ pub(crate) fn search<'a, M: Model + 'a>(
                 Err(stop) => break Err(stop),
             }
         }
+        turn = turn.max(TURN_STEPS_MIN);
         if deep_search.is_none() && !deep_is_over {
             let mut states = States::new(focused.clone(), hints);
             match Script::new(part, &mut states) {

@@ -20,8 +20,17 @@ const STATE_OVERHEAD_BYTES: usize = 32;
 const KIND_BYTES: usize = 64;
 const STEP_BYTES: usize = 32;
 
-/// Forgetting takes time in what is known, so it is done when twice as much is known as after the last time.
-const FORGET_MIN: usize = 1 << 14;
+/// Forgetting takes time in what is known, so it is done when twice as much is known as after the last time. What is less
+/// than this stays in the processor's caches.
+const FORGET_MIN: usize = 1 << 11;
+
+/// The steps from the first states by operations of the first kinds are found by number, all others in a table.
+const NEAR_KINDS_MAX: usize = 64;
+const NEAR_STATES_MAX: usize = 512;
+
+/// A step from one state by one kind.
+const UNASKED: StateId = StateId::MAX;
+const IMPOSSIBLE: StateId = StateId::MAX - 1;
 
 /// The number of a state.
 pub(crate) type StateId = u32;
@@ -69,7 +78,11 @@ pub(crate) struct States<M: Model, H> {
     kind_numbers: HashTable<KindId>,
     /// The first kind of blind writes that leads to a state.
     effects: HashMap<StateId, KindId>,
+    /// The state after each of the first kinds, from each of the first states.
+    near_steps: Vec<StateId>,
     steps: HashMap<(StateId, KindId), Option<StateId>>,
+    /// How many steps are known.
+    step_count: usize,
     bytes: usize,
     forget_at: usize,
 }
@@ -89,7 +102,9 @@ impl<M: Model, H: Handle<M>> States<M, H> {
             kinds: Vec::new(),
             kind_numbers: HashTable::new(),
             effects: HashMap::default(),
+            near_steps: Vec::new(),
             steps: HashMap::default(),
+            step_count: 0,
             bytes: 0,
             forget_at: FORGET_MIN,
         };
@@ -103,9 +118,13 @@ impl<M: Model, H: Handle<M>> States<M, H> {
         if let Some(number) = known {
             return *number;
         }
-        let number = StateId::try_from(self.states.len()).expect("memory ends before the numbers do");
+        let number = StateId::try_from(self.states.len()).ok().filter(|number| *number < IMPOSSIBLE);
+        let number = number.expect("memory ends before the numbers do");
         self.bytes += self.model.state_bytes(&state) + STATE_OVERHEAD_BYTES;
         self.states.push(state);
+        if self.states.len() <= NEAR_STATES_MAX {
+            self.near_steps.resize(self.states.len() * NEAR_KINDS_MAX, UNASKED);
+        }
         let states = &self.states;
         self.numbers.insert_unique(hash, number, |number| hash_of(&states[*number as usize]));
         number
@@ -155,11 +174,30 @@ impl<M: Model, H: Handle<M>> States<M, H> {
         Ok(kind)
     }
 
+    /// Where in `near_steps` a step is, if it is there.
+    fn near(&self, state: StateId, kind: KindId) -> Option<usize> {
+        let place = state as usize * NEAR_KINDS_MAX + kind as usize;
+        ((kind as usize) < NEAR_KINDS_MAX && place < self.near_steps.len()).then_some(place)
+    }
+
     /// The state after an operation of this kind, `None` if it is impossible in `state`.
     pub(crate) fn step(&mut self, state: StateId, kind: KindId) -> Result<Option<StateId>, WrongHint> {
-        if let Some(next) = self.steps.get(&(state, kind)) {
-            return Ok(*next);
+        match self.near(state, kind).map(|place| self.near_steps[place]) {
+            Some(UNASKED) => {}
+            Some(IMPOSSIBLE) => return Ok(None),
+            Some(next) => return Ok(Some(next)),
+            None => {
+                if let Some(next) = self.steps.get(&(state, kind)) {
+                    return Ok(*next);
+                }
+            }
         }
+        self.ask(state, kind)
+    }
+
+    /// Asks the model for a step that is not known yet.
+    #[cold]
+    fn ask(&mut self, state: StateId, kind: KindId) -> Result<Option<StateId>, WrongHint> {
         let asked = &self.kinds[kind as usize].example;
         let next = self.model.step(&self.states[state as usize], &asked.op, asked.ret());
         let next = next.map(|next| self.number(next));
@@ -170,12 +208,18 @@ impl<M: Model, H: Handle<M>> States<M, H> {
             Class::BlindWrite => next.is_some_and(|next| *effect.get_or_insert(next) == next),
         };
         self.bytes += STEP_BYTES;
-        self.steps.insert((state, kind), next);
+        self.step_count += 1;
+        match self.near(state, kind) {
+            Some(place) => self.near_steps[place] = next.unwrap_or(IMPOSSIBLE),
+            None => {
+                self.steps.insert((state, kind), next);
+            }
+        }
         if hint_holds { Ok(next) } else { Err(WrongHint) }
     }
 
     pub(crate) fn wants_forgetting(&self) -> bool {
-        self.states.len() + self.kinds.len() + self.steps.len() >= self.forget_at
+        self.states.len() + self.kinds.len() + self.step_count >= self.forget_at
     }
 
     /// Forgets all but these states and kinds, and gives them their new numbers.
@@ -192,7 +236,7 @@ impl<M: Model, H: Handle<M>> States<M, H> {
         for kind in kinds {
             **kind = self.kind_of(&old.kinds[**kind as usize].example)?;
         }
-        let known = self.states.len() + self.kinds.len() + self.steps.len();
+        let known = self.states.len() + self.kinds.len() + self.step_count;
         self.forget_at = (2 * known).max(FORGET_MIN);
         Ok(())
     }

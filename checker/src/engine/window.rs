@@ -52,8 +52,8 @@ pub(crate) struct Window<const WORDS: usize> {
     blind_slots: Slots<WORDS>,
     /// What never returns.
     pub(crate) unknown_slots: Slots<WORDS>,
-    /// Open operations that are neither reads nor blind writes.
-    general: usize,
+    /// What is neither a read nor a blind write.
+    general_slots: Slots<WORDS>,
 }
 
 impl<const WORDS: usize> Window<WORDS> {
@@ -64,7 +64,7 @@ impl<const WORDS: usize> Window<WORDS> {
             read_slots: Slots::EMPTY,
             blind_slots: Slots::EMPTY,
             unknown_slots: Slots::EMPTY,
-            general: 0,
+            general_slots: Slots::EMPTY,
         }
     }
 
@@ -75,7 +75,7 @@ impl<const WORDS: usize> Window<WORDS> {
             read_slots: self.read_slots.widen(),
             blind_slots: self.blind_slots.widen(),
             unknown_slots: self.unknown_slots.widen(),
-            general: self.general,
+            general_slots: self.general_slots.widen(),
         }
     }
 
@@ -91,7 +91,7 @@ impl<const WORDS: usize> Window<WORDS> {
                 return;
             }
             Class::BlindWrite => self.blind_slots.insert(slot),
-            Class::General => self.general += 1,
+            Class::General => self.general_slots.insert(slot),
         }
         let at = self.changes.partition_point(|other| other.rank() < open.rank());
         self.changes.insert(at, open);
@@ -107,7 +107,7 @@ impl<const WORDS: usize> Window<WORDS> {
             }
             Class::BlindWrite | Class::General => {
                 self.blind_slots.remove(slot);
-                self.general -= usize::from(open.class == Class::General);
+                self.general_slots.remove(slot);
                 let at = self.changes.partition_point(|other| other.rank() < open.rank());
                 self.changes.remove(at);
             }
@@ -140,8 +140,8 @@ impl<const WORDS: usize> Window<WORDS> {
     /// other way round, they may change places. If the first of them needs no place and has none, so may
     /// the second: both have unknown outcomes, or they are blind writes and placing the first frees the second.
     ///
-    /// Behind a blind write that no read saw (`unseen`), no other blind write is worth trying: without the first one the
-    /// state is the same, and the first is free.
+    /// Behind a blind write or a free operation that no read saw (`unseen`), no other blind write is worth trying: without
+    /// the first one the state is the same, and the first is free.
     pub(crate) fn find_candidates(&self, config: &Config<WORDS>, unseen: bool, found: &mut Vec<Open>) {
         let mut last = None;
         for open in &self.changes {
@@ -154,7 +154,9 @@ impl<const WORDS: usize> Window<WORDS> {
         }
     }
 
-    /// Places `open` next, and then every read that has become legal. Says whether it is a blind write that no read saw.
+    /// Places `open` next, and then every read that has become legal. Says whether it need not have been placed, as far as
+    /// any read saw. `None` if that cannot be, or if nothing would come of it: what is free and changes nothing is better
+    /// left out.
     pub(crate) fn advance<M: Model, H: Handle<M>>(
         &self,
         states: &mut States<M, H>,
@@ -164,10 +166,13 @@ impl<const WORDS: usize> Window<WORDS> {
     ) -> Result<Option<(Config<WORDS>, bool)>, WrongHint> {
         let Some(state) = states.step(config.state, open.kind)? else { return Ok(None) };
         let slot = usize::from(open.slot);
+        let (blind, free) = (open.class == Class::BlindWrite, config.free.contains(slot));
+        if free && !blind && state == config.state {
+            return Ok(None);
+        }
         let mut next = Config { state, trail: record.push(config.trail, open.place), ..*config };
         next.used.insert(slot);
         next.free.remove(slot);
-        let blind = open.class == Class::BlindWrite;
         if blind {
             // Every other open blind write may have come just before this one, which hides it.
             next.free = next.free.union(&self.blind_slots.minus(&next.used));
@@ -176,13 +181,13 @@ impl<const WORDS: usize> Window<WORDS> {
         for read in &self.reads {
             seen |= place_read(states, record, &mut next, read)?;
         }
-        Ok(Some((next, blind && !seen)))
+        Ok(Some((next, (blind || free) && !seen)))
     }
 
-    /// Whether anything can come of a configuration behind a blind write that no read saw, other than what is there
-    /// already: only if some operation can look at the state.
-    pub(crate) fn goes_on(&self, unseen: bool) -> bool {
-        !unseen || self.general > 0
+    /// Whether anything can come of a configuration behind a blind write or a free operation that no read saw, other than
+    /// what is there already: only if some operation can look at the state.
+    pub(crate) fn goes_on(&self, config: &Config<WORDS>, unseen: bool) -> bool {
+        !unseen || !self.general_slots.is_subset(&config.used)
     }
 }
 

@@ -91,7 +91,9 @@ pub(crate) fn replay_until<M: Model>(
         }
         invoked_last = invoked_last.max(operation.invoked.event);
         let ret = operation.ret().filter(|_| returned.is_some());
-        state = model.step(&state, &operation.op, ret).ok_or(Flaw::Illegal)?;
+        if !model.apply(&mut state, &operation.op, ret) {
+            return Err(Flaw::Illegal);
+        }
     }
     let lost = |(missing, operation): (&bool, &OperationOf<M>)| *missing && returned(operation).is_some();
     if missing.iter().zip(part.iter()).any(lost) { Err(Flaw::Incomplete) } else { Ok(state) }

@@ -68,7 +68,7 @@ impl Model for Bank {
                 let moves = held >= *amount && next.contains_key(from) && next.contains_key(to);
                 if moves {
                     next.insert(*from, held - amount);
-                    *next.entry(*to).or_default() += amount;
+                    next.entry(*to).and_modify(|held| *held = held.saturating_add(*amount));
                 }
                 match ret {
                     Some(BankRet::Moved(moved)) if *moved != moves => None,
@@ -83,6 +83,18 @@ impl Model for Bank {
         match (op, ret) {
             (BankOp::Read, _) | (_, Some(BankRet::Moved(false))) => Class::ReadOnly,
             _ => Class::General,
+        }
+    }
+
+    fn describe(&self, op: &BankOp, ret: Option<&BankRet>) -> String {
+        let request = match op {
+            BankOp::Transfer { from, to, amount } => format!("transfer {amount} from {from} to {to}"),
+            BankOp::Read => "read".to_owned(),
+        };
+        match ret {
+            None => format!("{request} -> unknown"),
+            Some(BankRet::Moved(moved)) => format!("{request} -> moved: {moved}"),
+            Some(BankRet::Balances(balances)) => format!("{request} -> {balances:?}"),
         }
     }
 

@@ -44,4 +44,20 @@ impl Model for Counter {
             CounterOp::Add(_) => Class::General,
         }
     }
+
+    fn describe(&self, op: &CounterOp, ret: Option<&Option<i64>>) -> String {
+        let request = match op {
+            CounterOp::Add(amount) => format!("add {amount}"),
+            CounterOp::Read => "read".to_owned(),
+        };
+        match ret {
+            None => format!("{request} -> unknown"),
+            Some(None) => format!("{request} -> ok"),
+            Some(Some(sum)) => format!("{request} -> {sum}"),
+        }
+    }
+
+    fn describe_key(&self, _key: &()) -> String {
+        "the counter".to_owned()
+    }
 }

@@ -7,12 +7,11 @@
 //! And an append whose bytes are in none of these values leads to that one state from everywhere: to the search it is a
 //! blind write.
 
-use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use memchr::memmem;
 
-use crate::history::{History, Operation, Outcome, Position};
 use crate::model::{Class, Content, Model, Reveal};
 use crate::value::Value;
 
@@ -71,14 +70,61 @@ pub enum KvRet {
 }
 
 /// The state of one key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub enum KvState {
     /// There is no such key.
     Missing,
     /// The key has this value.
     Value(Value),
+    /// The key has a value with these bytes, to which more can be appended.
+    Grown(Vec<u8>),
     /// The key has one of the values that no operation of the partition can tell apart.
     Unobserved,
+}
+
+impl KvState {
+    /// The value, if it is known.
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            KvState::Value(value) => Some(value.as_bytes()),
+            KvState::Grown(bytes) => Some(bytes),
+            KvState::Missing | KvState::Unobserved => None,
+        }
+    }
+
+    /// Appends in place.
+    fn grow(&mut self, tail: &Value) {
+        match self {
+            KvState::Missing => *self = KvState::Value(tail.clone()),
+            KvState::Value(value) => {
+                // Room for a few more.
+                let mut bytes = Vec::with_capacity(2 * (value.as_bytes().len() + tail.as_bytes().len()));
+                bytes.extend_from_slice(value.as_bytes());
+                bytes.extend_from_slice(tail.as_bytes());
+                *self = KvState::Grown(bytes);
+            }
+            KvState::Grown(bytes) => bytes.extend_from_slice(tail.as_bytes()),
+            KvState::Unobserved => {}
+        }
+    }
+}
+
+/// However a value came about.
+impl PartialEq for KvState {
+    fn eq(&self, other: &KvState) -> bool {
+        match (self.bytes(), other.bytes()) {
+            (None, None) => matches!(self, KvState::Missing) == matches!(other, KvState::Missing),
+            (held, other) => held == other,
+        }
+    }
+}
+
+impl Eq for KvState {}
+
+impl Hash for KvState {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.bytes(), matches!(self, KvState::Missing)).hash(state);
+    }
 }
 
 impl KvOp {
@@ -106,47 +152,27 @@ impl Kv {
         Kv::default()
     }
 
-    /// A store in which every key has `value` at first.
-    pub fn with_initial(value: Value) -> Kv {
-        Kv { initial: Some(value), observed: None }
+    /// A store in which every key has this value at first; `None`: is missing.
+    pub fn starting_with(initial: Option<Value>) -> Kv {
+        Kv { initial, observed: None }
     }
 
-    /// The same history of a store in which every key is missing at first: a process of its own puts the content at first.
-    pub(crate) fn with_initial_puts(&self, history: &History<KvOp, KvRet>) -> History<KvOp, KvRet> {
-        let Some(initial) = &self.initial else { return history.clone() };
-        let mut history = history.clone();
-        let keys: BTreeSet<Value> =
-            history.operations.iter().map(|operation| operation.op.key().clone()).collect();
-        let process =
-            history.operations.iter().map(|operation| operation.process).max().map_or(0, |last| last + 1);
-        let shift = 2 * keys.len();
-        for operation in &mut history.operations {
-            operation.invoked.event += shift;
-            if let Outcome::Ok { returned, .. } = &mut operation.outcome {
-                returned.event += shift;
-            }
-        }
-        history.notes.iter_mut().for_each(|note| note.event += shift);
-        let at = |event| Position { event, line: 0, time_ns: None };
-        let puts = keys.into_iter().enumerate().map(|(number, key)| Operation {
-            process,
-            op: KvOp::Put { key, value: initial.clone() },
-            invoked: at(2 * number),
-            outcome: Outcome::Ok { ret: KvRet::Done, returned: at(2 * number + 1) },
-            index: None,
-        });
-        history.operations.splice(0..0, puts.collect::<Vec<_>>());
-        history
+    /// What every key has at first.
+    pub fn initial_value(&self) -> Option<&Value> {
+        self.initial.as_ref()
     }
 
-    fn state_of(&self, value: Value) -> KvState {
-        let Some(observed) = &self.observed else { return KvState::Value(value) };
-        // The values that have `value` as a prefix follow it at once in the sorted list.
-        let next = observed.partition_point(|other| *other < value);
-        match observed.get(next) {
-            Some(other) if other.as_bytes().starts_with(value.as_bytes()) => KvState::Value(value),
-            _ => KvState::Unobserved,
-        }
+    fn state_of(&self, value: &Value) -> KvState {
+        self.folded(KvState::Value(value.clone()))
+    }
+
+    /// The state that stands for `state`.
+    fn folded(&self, state: KvState) -> KvState {
+        let (Some(observed), Some(bytes)) = (&self.observed, state.bytes()) else { return state };
+        // The values that have this one as a prefix follow it at once in the sorted list.
+        let next = observed.partition_point(|other| other.as_bytes() < bytes);
+        let seen = observed.get(next).is_some_and(|other| other.as_bytes().starts_with(bytes));
+        if seen { state } else { KvState::Unobserved }
     }
 
     /// Whether `token` is in none of the values that are observed: then appending it makes any value one that nobody can
@@ -167,10 +193,10 @@ impl Kv {
     }
 
     fn append(&self, state: &KvState, tail: &Value) -> KvState {
-        match state {
-            KvState::Missing => self.state_of(tail.clone()),
-            KvState::Value(value) => self.state_of(value.concat(tail)),
-            KvState::Unobserved => KvState::Unobserved,
+        match state.bytes() {
+            Some(held) => self.folded(KvState::Value(Value::new(&[held, tail.as_bytes()].concat()))),
+            None if matches!(state, KvState::Missing) => self.state_of(tail),
+            None => KvState::Unobserved,
         }
     }
 }
@@ -180,10 +206,9 @@ fn content(value: Option<&Value>) -> Content<'_> {
 }
 
 fn holds(state: &KvState, value: Option<&Value>) -> bool {
-    match (state, value) {
-        (KvState::Missing, None) => true,
-        (KvState::Value(held), Some(value)) => held == value,
-        _ => false,
+    match value {
+        Some(value) => state.bytes() == Some(value.as_bytes()),
+        None => matches!(state, KvState::Missing),
     }
 }
 
@@ -195,7 +220,7 @@ impl Model for Kv {
 
     fn init(&self) -> KvState {
         match &self.initial {
-            Some(value) => self.state_of(value.clone()),
+            Some(value) => self.state_of(value),
             None => KvState::Missing,
         }
     }
@@ -206,7 +231,7 @@ impl Model for Kv {
             (KvOp::Get { .. }, Some(KvRet::Value(value))) => {
                 holds(state, value.as_ref()).then(|| state.clone())
             }
-            (KvOp::Put { value, .. }, None | Some(KvRet::Done)) => Some(self.state_of(value.clone())),
+            (KvOp::Put { value, .. }, None | Some(KvRet::Done)) => Some(self.state_of(value)),
             (KvOp::Append { value, .. }, None | Some(KvRet::Done)) => Some(self.append(state, value)),
             (KvOp::Delete { .. }, None | Some(KvRet::Done)) => Some(KvState::Missing),
             (KvOp::Delete { .. }, Some(KvRet::Deleted(deleted))) => {
@@ -217,10 +242,26 @@ impl Model for Kv {
                 if matches!(ret, Some(KvRet::Swapped(swapped)) if *swapped != matches) {
                     return None;
                 }
-                Some(if matches { self.state_of(new.clone()) } else { state.clone() })
+                Some(if matches { self.state_of(new) } else { state.clone() })
             }
             // An answer that does not belong to the request: no state explains it.
             _ => None,
+        }
+    }
+
+    fn apply(&self, state: &mut KvState, op: &KvOp, ret: Option<&KvRet>) -> bool {
+        match (op, ret) {
+            (KvOp::Get { .. }, None) => true,
+            (KvOp::Get { .. }, Some(KvRet::Value(value))) => holds(state, value.as_ref()),
+            (KvOp::Put { value, .. }, None | Some(KvRet::Done)) => {
+                *state = self.state_of(value);
+                true
+            }
+            (KvOp::Append { value, .. }, None | Some(KvRet::Done)) if self.observed.is_none() => {
+                state.grow(value);
+                true
+            }
+            _ => self.step(state, op, ret).map(|next| *state = next).is_some(),
         }
     }
 
@@ -294,6 +335,7 @@ impl Model for Kv {
         match state {
             KvState::Missing => "missing".to_owned(),
             KvState::Value(value) => value.to_string(),
+            KvState::Grown(bytes) => Value::new(bytes).to_string(),
             KvState::Unobserved => "a value that nobody reads".to_owned(),
         }
     }
@@ -303,7 +345,6 @@ impl Model for Kv {
     }
 
     fn state_bytes(&self, state: &KvState) -> usize {
-        let held = if let KvState::Value(value) = state { value.as_bytes().len() } else { 0 };
-        size_of::<KvState>() + held
+        size_of::<KvState>() + state.bytes().map_or(0, <[u8]>::len)
     }
 }

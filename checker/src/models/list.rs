@@ -2,7 +2,7 @@
 //! history with unique elements is decided without a search.
 
 use crate::model::{Class, Content, Model, Reveal};
-use crate::value::Value;
+use crate::value::{Value, shown_list};
 
 /// A request to a list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +49,18 @@ impl Model for ListAppend {
         }
     }
 
+    fn apply(&self, state: &mut Vec<Value>, op: &ListOp, ret: Option<&Option<Vec<Value>>>) -> bool {
+        match (op, ret) {
+            (ListOp::Append { element, .. }, None | Some(None)) => {
+                state.push(element.clone());
+                true
+            }
+            (ListOp::Read { .. }, None) => true,
+            (ListOp::Read { .. }, Some(Some(read))) => read == state,
+            _ => false,
+        }
+    }
+
     fn key(&self, op: &ListOp) -> Option<Value> {
         let (ListOp::Append { key, .. } | ListOp::Read { key }) = op;
         Some(key.clone())
@@ -71,6 +83,26 @@ impl Model for ListAppend {
 
     fn initial(&self) -> Option<Content<'_>> {
         Some(Content::List(&[]))
+    }
+
+    fn describe(&self, op: &ListOp, ret: Option<&Option<Vec<Value>>>) -> String {
+        let request = match op {
+            ListOp::Append { key, element } => format!("append {key} {element}"),
+            ListOp::Read { key } => format!("read {key}"),
+        };
+        match ret {
+            None => format!("{request} -> unknown"),
+            Some(None) => format!("{request} -> ok"),
+            Some(Some(list)) => format!("{request} -> {}", self.describe_state(list)),
+        }
+    }
+
+    fn describe_state(&self, state: &Vec<Value>) -> String {
+        shown_list(state.iter())
+    }
+
+    fn describe_key(&self, key: &Value) -> String {
+        key.to_string()
     }
 
     fn state_bytes(&self, state: &Vec<Value>) -> usize {

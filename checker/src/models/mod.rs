@@ -10,6 +10,7 @@ pub mod register;
 pub mod set;
 #[cfg(feature = "stateright")]
 pub mod stateright;
+pub mod whole;
 mod wire;
 
 use clap::ValueEnum;

@@ -115,6 +115,18 @@ impl Model for Register {
         }
     }
 
+    fn apply(&self, state: &mut Option<Value>, op: &RegisterOp, ret: Option<&RegisterRet>) -> bool {
+        match (op, ret) {
+            (RegisterOp::Read { .. }, None) => true,
+            (RegisterOp::Read { .. }, Some(RegisterRet::Value(value))) => state == value,
+            (RegisterOp::Write { value, .. }, None | Some(RegisterRet::Done)) => {
+                *state = Some(value.clone());
+                true
+            }
+            _ => self.step(state, op, ret).map(|next| *state = next).is_some(),
+        }
+    }
+
     fn key(&self, op: &RegisterOp) -> Option<Option<Value>> {
         Some(op.key().cloned())
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{Class, Content, Model, Reveal};
-use crate::value::Value;
+use crate::value::{Value, shown_list};
 
 /// A request to the set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +77,27 @@ impl Model for Set {
     fn initial(&self) -> Option<Content<'_>> {
         Some(Content::Absent)
     }
+
+    fn describe(&self, op: &SetOp, ret: Option<&Option<bool>>) -> String {
+        let request = match op {
+            SetOp::Add(element) => format!("add {element}"),
+            SetOp::Remove(element) => format!("remove {element}"),
+            SetOp::Contains(element) => format!("contains {element}"),
+        };
+        match ret {
+            None => format!("{request} -> unknown"),
+            Some(None) => format!("{request} -> ok"),
+            Some(Some(told)) => format!("{request} -> {told}"),
+        }
+    }
+
+    fn describe_state(&self, state: &bool) -> String {
+        if *state { "in the set" } else { "not in the set" }.to_owned()
+    }
+
+    fn describe_key(&self, key: &Value) -> String {
+        key.to_string()
+    }
 }
 
 /// A request to a set that can be read as a whole.
@@ -102,6 +123,23 @@ impl Model for WholeSet {
         BTreeSet::new()
     }
 
+    fn apply(
+        &self,
+        state: &mut BTreeSet<Value>,
+        op: &WholeSetOp,
+        ret: Option<&Option<BTreeSet<Value>>>,
+    ) -> bool {
+        match (op, ret) {
+            (WholeSetOp::Add(element), None | Some(None)) => {
+                state.insert(element.clone());
+                true
+            }
+            (WholeSetOp::Read, None) => true,
+            (WholeSetOp::Read, Some(Some(read))) => read == state,
+            _ => false,
+        }
+    }
+
     fn step(
         &self,
         state: &BTreeSet<Value>,
@@ -125,6 +163,22 @@ impl Model for WholeSet {
             WholeSetOp::Read => Class::ReadOnly,
             WholeSetOp::Add(_) => Class::General,
         }
+    }
+
+    fn describe(&self, op: &WholeSetOp, ret: Option<&Option<BTreeSet<Value>>>) -> String {
+        let request = match op {
+            WholeSetOp::Add(element) => format!("add {element}"),
+            WholeSetOp::Read => "read".to_owned(),
+        };
+        match ret {
+            None => format!("{request} -> unknown"),
+            Some(None) => format!("{request} -> ok"),
+            Some(Some(read)) => format!("{request} -> {}", self.describe_state(read)),
+        }
+    }
+
+    fn describe_state(&self, state: &BTreeSet<Value>) -> String {
+        shown_list(state.iter())
     }
 
     fn state_bytes(&self, state: &BTreeSet<Value>) -> usize {

@@ -111,14 +111,13 @@ impl<M: Model> Stream<M> {
     /// `outcome`: `None` if it failed.
     pub(super) fn end(&mut self, place: u32, outcome: Option<Outcome<M::Ret>>, event: usize) {
         let entry = &mut self.entries[(place - self.first) as usize];
-        let Entry::Open(operation) = std::mem::replace(entry, Entry::Failed) else { return };
+        let Entry::Open(mut operation) = std::mem::replace(entry, Entry::Failed) else { return };
         self.ended += 1;
         let Some(outcome) = outcome else { return };
         let returned = outcome != Outcome::Unknown;
-        // A probe may still know it as one of unknown outcome.
-        let mut ended = Arc::unwrap_or_clone(operation);
-        ended.outcome = outcome;
-        *entry = Entry::Ended(Arc::new(ended));
+        // A copy if a probe still knows it as one of unknown outcome.
+        Arc::make_mut(&mut operation).outcome = outcome;
+        *entry = Entry::Ended(operation);
         if returned && self.frontier.is_some() {
             self.waiting.push_back((event, Event::Return(place)));
             self.unprobed += 1;

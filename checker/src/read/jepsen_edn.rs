@@ -28,11 +28,16 @@ const STORE_REQUESTS: [&str; 4] = ["get", "put", "append", "delete"];
 /// Whether a first line looks like EDN.
 pub(crate) fn recognises(text: &str) -> bool {
     let text = text.trim_start();
+    // A vector may have its first map on a later line.
+    let vector = text.strip_prefix('[').map(str::trim_start);
+    is_entry(text) || vector.is_some_and(|rest| rest.is_empty() || is_entry(rest))
+}
+
+/// Whether a text begins like a map, a record or a comment.
+fn is_entry(text: &str) -> bool {
     let map = text.strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with(':'));
     let record = text.starts_with('#') && text.contains('{');
-    // A vector may have its first map on a later line.
-    let vector = text.strip_prefix('[').is_some_and(|rest| rest.trim().is_empty() || recognises(rest));
-    map || record || vector || text.starts_with(';')
+    map || record || text.starts_with(';')
 }
 
 /// Reads a history; `asked` is the model, or the requests tell.

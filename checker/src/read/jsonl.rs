@@ -13,12 +13,16 @@ use crate::online::{Online, OnlineOptions};
 use crate::read::event::{Event, EventType, FieldError, Wire};
 use crate::read::lines::{Line, Lines, Malformed};
 use crate::report::Report;
+use crate::value::Value;
 
 /// The name of the format in a header.
 pub const FORMAT_NAME: &str = "eraft-history";
 
 /// The version of the format.
 pub const FORMAT_VERSION: u64 = 1;
+
+/// More shards than any controller has; each costs memory in every state.
+const SHARDS_MAX: usize = 1 << 16;
 
 /// The first line of a file; other fields are ignored.
 #[derive(Debug, Deserialize)]
@@ -30,14 +34,19 @@ struct Header {
     /// Of a shard controller.
     #[serde(default)]
     shards: Option<usize>,
+    /// Of a store.
+    #[serde(default)]
+    initial: Option<Value>,
 }
 
 /// What a file is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Subject {
     pub(crate) model: ModelKind,
     /// The shards of a controller.
     pub(crate) shards: usize,
+    /// What every key of a store has at first; `None`: nothing.
+    pub(crate) initial: Option<Value>,
 }
 
 /// Enough of a line to know what it is.
@@ -67,7 +76,7 @@ pub(crate) fn read_header<R: BufRead>(
     lines: &mut Lines<R>,
     asked: Option<ModelKind>,
 ) -> Result<Subject, Malformed> {
-    let subject = |model| Subject { model, shards: SHARDS_DEFAULT };
+    let subject = |model| Subject { model, shards: SHARDS_DEFAULT, initial: None };
     let first = lines.peek()?.cloned();
     let Some(first) = first else {
         return asked.map(subject).ok_or_else(|| Malformed::new(1, 1, "empty: expected a header or events"));
@@ -87,14 +96,22 @@ pub(crate) fn read_header<R: BufRead>(
         );
         return Err(first.malformed(column_of(&first.text, "format"), message));
     }
-    let shards = header.shards.unwrap_or(SHARDS_DEFAULT);
+    if header.initial.is_some() && header.model.or(asked) != Some(ModelKind::Kv) {
+        let message = "only a history of model kv says what every key has at first";
+        return Err(first.malformed(column_of(&first.text, "initial"), message));
+    }
+    if header.shards.is_some_and(|shards| shards > SHARDS_MAX) {
+        let message = format!("expected at most {SHARDS_MAX} shards");
+        return Err(first.malformed(column_of(&first.text, "shards"), message));
+    }
+    let (shards, initial) = (header.shards.unwrap_or(SHARDS_DEFAULT), header.initial);
     match (header.model, asked) {
         (Some(model), Some(asked)) if model != asked => {
             let message =
                 format!("the header says model {}, but {} was asked for", model.name(), asked.name());
             Err(first.malformed(column_of(&first.text, "model"), message))
         }
-        (Some(model), _) | (None, Some(model)) => Ok(Subject { model, shards }),
+        (Some(model), _) | (None, Some(model)) => Ok(Subject { model, shards, initial }),
         (None, None) => Err(first.malformed(1, "the header names no model: name it (--model)")),
     }
 }

@@ -126,11 +126,14 @@ impl AnyHistory {
         verified.map_err(|flaw| flaw.to_string())
     }
 
-    /// Writes the history as JSON Lines. These know no content at first but nothing, so any other is put first.
+    /// Writes the history as JSON Lines.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         match self {
             AnyHistory::Kv(model, history) => {
-                write_jsonl(model, ModelKind::Kv, &model.with_initial_puts(history), out)
+                let initial = model.initial_value().map(serde_json::to_string).transpose()?;
+                let initial = initial.map(|initial| format!(",\"initial\":{initial}"));
+                jsonl::write_header(ModelKind::Kv, &initial.unwrap_or_default(), out)?;
+                jsonl::write_events(model, history, out)
             }
             AnyHistory::Register(model, history) => {
                 let kind = if model.has_cas() { ModelKind::CasRegister } else { ModelKind::Register };
@@ -163,7 +166,7 @@ pub fn read_history(
         Format::JepsenEdn => jepsen_edn::read(&mut lines, model),
         Format::PorcupineKv => {
             agrees(model, ModelKind::Kv)?;
-            Ok(AnyHistory::Kv(Kv::with_initial(Value::from("")), porcupine::read(&mut lines)?))
+            Ok(AnyHistory::Kv(Kv::starting_with(Some(Value::from(""))), porcupine::read(&mut lines)?))
         }
     }
 }
@@ -185,9 +188,9 @@ pub fn follow_jsonl(
     options: OnlineOptions,
 ) -> Result<Report, Malformed> {
     let mut lines = Lines::new(reader);
-    let jsonl::Subject { model, shards } = jsonl::read_header(&mut lines, model)?;
+    let jsonl::Subject { model, shards, initial } = jsonl::read_header(&mut lines, model)?;
     match model {
-        ModelKind::Kv => jsonl::follow(Kv::new(), &mut lines, options),
+        ModelKind::Kv => jsonl::follow(Kv::starting_with(initial), &mut lines, options),
         ModelKind::Register => jsonl::follow(Register::plain(), &mut lines, options),
         ModelKind::CasRegister => jsonl::follow(Register::with_cas(), &mut lines, options),
         ModelKind::Counter => jsonl::follow(Counter, &mut lines, options),
@@ -200,9 +203,13 @@ fn read_jsonl<R: BufRead>(lines: &mut Lines<R>, asked: Option<ModelKind>) -> Res
     let register = |model: Register, lines: &mut Lines<R>| {
         Ok(AnyHistory::Register(model, jsonl::read_events(&model, lines)?))
     };
-    let jsonl::Subject { model, shards } = jsonl::read_header(lines, asked)?;
+    let jsonl::Subject { model, shards, initial } = jsonl::read_header(lines, asked)?;
     match model {
-        ModelKind::Kv => Ok(AnyHistory::Kv(Kv::new(), jsonl::read_events(&Kv::new(), lines)?)),
+        ModelKind::Kv => {
+            let model = Kv::starting_with(initial);
+            let history = jsonl::read_events(&model, lines)?;
+            Ok(AnyHistory::Kv(model, history))
+        }
         ModelKind::Register => register(Register::plain(), lines),
         ModelKind::CasRegister => register(Register::with_cas(), lines),
         ModelKind::Counter => Ok(AnyHistory::Counter(Counter, jsonl::read_events(&Counter, lines)?)),

@@ -75,6 +75,7 @@ pub(super) fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8,
                 ("commits", report.commits.to_string()),
                 ("snapshots", report.snapshots.to_string()),
                 ("reads", report.reads.to_string()),
+                ("transfers", report.transfers.to_string()),
             ];
             (facts, report.violation, report.verdict)
         }

@@ -73,6 +73,7 @@ enum StageWord {
 enum IngredientWord {
     Swarm,
     StorageFaults,
+    Buggify,
 }
 
 impl From<StageWord> for Stage {
@@ -90,6 +91,7 @@ impl From<IngredientWord> for Ingredient {
         match word {
             IngredientWord::Swarm => Ingredient::Swarm,
             IngredientWord::StorageFaults => Ingredient::StorageFaults,
+            IngredientWord::Buggify => Ingredient::Buggify,
         }
     }
 }
@@ -224,14 +226,16 @@ fn print(out: &mut impl Write, output: Output, row: &Row) -> Result<(), Failure>
     let time = |value: Option<f64>| word(value.map(|value| format!("{value:.3}")));
     writeln!(
         out,
-        "{:<46} {:<10} {:>2} of {:<2} {:<26} seeds {:>5} / {:<5} core-seconds {:>7} / {}",
+        "{:<46} {:<10} {:>2} of {:<2} {:<26} {:<21} core-seconds {:>7} / {}",
         row.mutant,
         row.stage.word(),
         row.killed,
         row.ranges,
         row.oracle.as_deref().unwrap_or("SURVIVED"),
-        seeds(row.seeds_median),
-        seeds(row.seeds_p90),
+        row.states.map_or_else(
+            || format!("seeds {:>5} / {}", seeds(row.seeds_median), seeds(row.seeds_p90)),
+            |states| format!("states {states:>8}")
+        ),
         time(row.core_seconds_median),
         time(row.core_seconds_p90)
     )?;

@@ -111,6 +111,8 @@ pub struct CoreReport {
     pub snapshots: u64,
     /// Linearizable reads answered.
     pub reads: u64,
+    /// Transfers of leadership after which the node that was asked led no more.
+    pub transfers: u64,
     /// How often each invariant compared something.
     pub judged: BTreeMap<String, u64>,
     /// The smallest seed that failed.
@@ -127,6 +129,7 @@ struct Stats {
     elections: u64,
     snapshots: u64,
     reads: u64,
+    transfers: u64,
     judged: BTreeMap<&'static str, u64>,
 }
 
@@ -137,6 +140,7 @@ impl Tally for Stats {
         self.elections += other.elections;
         self.snapshots += other.snapshots;
         self.reads += other.reads;
+        self.transfers += other.transfers;
         for (id, judged) in &other.judged {
             *self.judged.entry(id).or_default() += judged;
         }
@@ -185,6 +189,7 @@ fn report(searched: Searched<Stats>) -> CoreReport {
         snapshots: total.snapshots,
         reads: total.reads,
         verdict: verdict(violation.is_some(), seeds, &total.judged),
+        transfers: total.transfers,
         judged: total.judged.iter().map(|(id, judged)| ((*id).to_owned(), *judged)).collect(),
         violation,
     }

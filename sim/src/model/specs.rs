@@ -111,6 +111,14 @@ fn groups() -> Vec<Group> {
             ..coarse.clone()
         },
         Group {
+            name: "transfer",
+            about: "a new leader is asked to let another one lead, and may give that up",
+            disks: one_entry(3),
+            bounds: Bounds { term_max: 2, transfers: 1, depth: 9, ..Bounds::default() },
+            reaches: &[Reached::TwoLeaders, Reached::Transferred],
+            ..coarse.clone()
+        },
+        Group {
             name: "replication",
             about: "proposals under a leader that may fail, and under the next one",
             disks: one_entry(3),

@@ -41,7 +41,7 @@ const HOPELESS_RANGES: usize = 4;
 pub enum Stage {
     /// The random schedulers over pure code: Raft's core, and the machines of the sharded store.
     Core,
-    /// The model checker. It has no seeds: what is counted is the states that were visited, and there is one range.
+    /// The model checker. It has no seeds: it visits every state, in one order.
     Model,
     /// Simulated clusters.
     Simulation,
@@ -130,8 +130,8 @@ impl Exam {
     /// Searches all ranges for `mutant` at `stage`.
     pub fn hold(&self, simulate: Simulate, mutant: &Mutant, stage: Stage) -> Result<Row, ExamError> {
         let source = match stage {
+            Stage::Model => return Ok(self.visit(mutant)),
             Stage::Core => None,
-            Stage::Model => return Ok(summary(mutant, stage, &[self.search_models(mutant)])),
             Stage::Simulation => Some(self.scenario_of(mutant)?),
         };
         let search = |range: usize| self.search(simulate, mutant, stage, source.as_ref(), range as u64);
@@ -173,6 +173,35 @@ impl Exam {
         Ok(Search { seeds: None, oracle: None, core_seconds })
     }
 
+    /// The models that can see the mutant's group, until one has found it.
+    fn visit(&self, mutant: &Mutant) -> Row {
+        let is_sharded = |name: &str| name.starts_with("shards.");
+        let is_wanted = |name: &str| match mutant.group {
+            "shardkv" => is_sharded(name),
+            "kv" => name.starts_with("sessions.") || name == "read",
+            _ => !is_sharded(name) && !name.starts_with("sessions."),
+        };
+        let names = model::specs::all().into_iter().map(|check| check.name);
+        let report = model::run(&model::Options {
+            only: names.filter(|name| is_wanted(name)).map(str::to_owned).collect(),
+            jobs: 1,
+            time_max: Some(self.time_max),
+            bounds: Vec::new(),
+            mutants: Mutants::with(mutant.mutant),
+        });
+        let found = report.violation();
+        let seconds = (report.seconds * 1_000.0).round() / 1_000.0;
+        Row {
+            ranges: 1,
+            killed: u64::from(found.is_some()),
+            oracle: found.map(|found| found.oracle.clone()),
+            states: found.map(|_| report.distinct),
+            core_seconds_median: found.map(|_| seconds),
+            core_seconds_p90: found.map(|_| seconds),
+            ..Row::new(mutant, Stage::Model)
+        }
+    }
+
     fn search_core(&self, mutant: &Mutant, first: u64, seeds_max: u64) -> Search {
         let options = core::Options {
             seed: first,
@@ -194,30 +223,6 @@ impl Exam {
             seeds: found.map(|found| found.seed - first + 1),
             oracle: found.map(|found| found.violation.oracle.clone()),
             core_seconds,
-        }
-    }
-
-    /// The models that can see the mutant's group, until one finds it.
-    fn search_models(&self, mutant: &Mutant) -> Search {
-        let is_sharded = |name: &str| name.starts_with("shards.");
-        let is_wanted = |name: &str| match mutant.group {
-            "shardkv" => is_sharded(name),
-            "kv" => name.starts_with("sessions.") || name == "read",
-            _ => !is_sharded(name) && !name.starts_with("sessions."),
-        };
-        let names = model::specs::all().into_iter().map(|check| check.name);
-        let report = model::run(&model::Options {
-            only: names.filter(|name| is_wanted(name)).map(str::to_owned).collect(),
-            jobs: 1,
-            time_max: Some(self.time_max),
-            bounds: Vec::new(),
-            mutants: Mutants::with(mutant.mutant),
-        });
-        let found = report.violation();
-        Search {
-            seeds: found.map(|_| report.distinct),
-            oracle: found.map(|found| found.oracle.clone()),
-            core_seconds: report.seconds,
         }
     }
 
@@ -251,8 +256,6 @@ fn summary(mutant: &Mutant, stage: Stage, searches: &[Search]) -> Row {
     let found = |value: u64| (value < u64::MAX).then_some(value);
     let milli = |value: f64| (value < f64::MAX).then_some((value * 1_000.0).round() / 1_000.0);
     Row {
-        mutant: mutant.id.to_owned(),
-        stage,
         ranges: searches.len() as u64,
         killed: searches.iter().filter(|search| search.seeds.is_some()).count() as u64,
         oracle,
@@ -260,8 +263,7 @@ fn summary(mutant: &Mutant, stage: Stage, searches: &[Search]) -> Row {
         seeds_p90: percentile(&seeds, 90).and_then(found),
         core_seconds_median: percentile(&core_seconds, 50).and_then(milli),
         core_seconds_p90: percentile(&core_seconds, 90).and_then(milli),
-        without: Vec::new(),
-        reason: None,
+        ..Row::new(mutant, stage)
     }
 }
 

@@ -47,6 +47,9 @@ const NONE: u32 = u32::MAX;
 /// The return of an operation that never returned.
 const INFINITY: u32 = u32::MAX;
 
+/// Histories with more events are left to the search.
+const INSTANTS_MAX: u32 = u32::MAX / 4;
+
 /// About what the fast paths need for each operation.
 pub(crate) const BYTES_PER_OPERATION: usize = 64;
 
@@ -87,13 +90,21 @@ impl From<NotApplicable> for Trouble {
 pub(crate) struct View<'v, 'a, M: Model> {
     model: &'v M,
     operations: Part<'v, 'a, M>,
-    limit: usize,
+    /// The instants of the invocation and the return of each operation: most of what is asked for, close together.
+    times: Vec<(u32, u32)>,
 }
 
 impl<'v, 'a, M: Model> View<'v, 'a, M> {
     /// What was known when event `limit` was about to happen.
     pub(crate) fn new(model: &'v M, part: Part<'v, 'a, M>, limit: usize) -> Self {
-        View { model, operations: part.invoked_before(limit), limit }
+        let operations = part.invoked_before(limit);
+        let instant = |event: usize| u32::try_from(event.saturating_add(1)).unwrap_or(INFINITY);
+        let back = |operation: &OperationOf<M>| match operation.returned() {
+            Some(returned) if returned.event < limit => instant(returned.event),
+            _ => INFINITY,
+        };
+        let times = operations.iter().map(|operation| (instant(operation.invoked.event), back(operation)));
+        View { model, operations, times: times.collect() }
     }
 
     fn numbers(&self) -> std::ops::Range<u32> {
@@ -102,15 +113,12 @@ impl<'v, 'a, M: Model> View<'v, 'a, M> {
 
     /// The instant of the invocation; 0 is before all events.
     fn call(&self, number: u32) -> u32 {
-        self.operations.get(number as usize).invoked.event as u32 + 1
+        self.times[number as usize].0
     }
 
     /// The instant of the return.
     fn back(&self, number: u32) -> u32 {
-        match self.operations.get(number as usize).returned() {
-            Some(returned) if returned.event < self.limit => returned.event as u32 + 1,
-            _ => INFINITY,
-        }
+        self.times[number as usize].1
     }
 
     fn reveal(&self, number: u32) -> crate::model::Reveal<'v>
@@ -131,9 +139,7 @@ impl<'v, 'a, M: Model> View<'v, 'a, M> {
 
     /// Applies whatever applies.
     pub(crate) fn decide(&self) -> Fast {
-        let last = self.operations.len().checked_sub(1);
-        let last = last.map_or(0, |last| self.operations.get(last).invoked.event);
-        if last >= (u32::MAX / 4) as usize || self.operations.len() >= (u32::MAX / 4) as usize {
+        if self.times.last().is_some_and(|(call, _)| *call >= INSTANTS_MAX) {
             return Fast::Silent;
         }
         match chains::decide(self) {

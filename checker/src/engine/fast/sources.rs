@@ -8,6 +8,16 @@ use rustc_hash::FxBuildHasher;
 use crate::engine::fast::{INFINITY, NONE, NotApplicable, View};
 use crate::model::{Content, Model, Reveal};
 
+/// The different lengths of what is put, or appended, that are looked for at the beginning of a content. With more of them
+/// that would take longer than a search.
+const LENGTHS_MAX: usize = 256;
+
+/// Tables begin with room for so many operations at most.
+const ROOM_OPERATIONS_MAX: usize = 64;
+
+/// What most contents consist of.
+const ROOM_PARTS: usize = 16;
+
 /// An entry of a table, with enough of the hash to move it and to tell it from most others without looking it up: what
 /// is in the table is far away in memory.
 #[derive(Clone, Copy)]
@@ -83,11 +93,13 @@ pub(super) enum Root {
 impl<'v> Sources<'v> {
     pub(super) fn new<'a: 'v, M: Model>(view: &View<'v, 'a, M>) -> Result<Self, NotApplicable> {
         let initial = view.model.initial().ok_or(NotApplicable)?;
+        // Room for most partitions of many, so that small ones need not grow into it.
+        let room = view.operations.len().min(ROOM_OPERATIONS_MAX);
         let mut sources = Sources {
             initial,
-            roots: vec![NONE],
-            by_content: Table::default(),
-            repeated: vec![false],
+            roots: Vec::with_capacity(room + 1),
+            by_content: Table(HashTable::with_capacity(room + 1)),
+            repeated: Vec::with_capacity(room + 1),
             put_lengths: Vec::new(),
             tokens: Table::default(),
             token_lengths: Vec::new(),
@@ -95,6 +107,8 @@ impl<'v> Sources<'v> {
             deletes: false,
             first_write_returned: INFINITY,
         };
+        sources.roots.push(NONE);
+        sources.repeated.push(false);
         sources.by_content.insert(initial, 0);
         for number in view.numbers() {
             match view.reveal(number) {
@@ -106,7 +120,10 @@ impl<'v> Sources<'v> {
             }
         }
         let list = matches!(initial, Content::List(_)) && sources.roots.len() > 1;
-        if sources.has_appends() && (sources.deletes || list || matches!(initial, Content::Number(_))) {
+        let lengths = sources.put_lengths.len().max(sources.token_lengths.len());
+        if sources.has_appends()
+            && (sources.deletes || list || lengths > LENGTHS_MAX || matches!(initial, Content::Number(_)))
+        {
             return Err(NotApplicable);
         }
         sources.put_lengths.sort_unstable();
@@ -140,11 +157,8 @@ impl<'v> Sources<'v> {
             self.repeated[other as usize] = true;
             return;
         }
-        match content {
-            Content::Bytes(bytes) if !self.put_lengths.contains(&bytes.len()) => {
-                self.put_lengths.push(bytes.len());
-            }
-            _ => {}
+        if let Content::Bytes(bytes) = content {
+            note_length(&mut self.put_lengths, bytes.len());
         }
         self.by_content.insert(content, epoch);
     }
@@ -166,9 +180,7 @@ impl<'v> Sources<'v> {
             self.next_same[first as usize] = number;
             return Ok(());
         }
-        if !self.token_lengths.contains(&token.len()) {
-            self.token_lengths.push(token.len());
-        }
+        note_length(&mut self.token_lengths, token.len());
         self.tokens.insert(Content::Bytes(token), number);
         Ok(())
     }
@@ -211,17 +223,28 @@ impl<'v> Sources<'v> {
         };
         let puts = self.put_lengths.iter().filter_map(|length| {
             let epoch = self.epoch_with(view, Content::Bytes(bytes.get(..*length)?))?;
-            (epoch != 0).then_some(epoch)
+            (epoch != 0).then_some((epoch, *length))
         });
         let mut puts = puts.fuse();
+        let put = match (puts.next(), puts.next()) {
+            (Some(first), Some(second)) => {
+                // More than one is the beginning; behind it there must be what was appended.
+                let all = [first, second].into_iter().chain(puts);
+                let mut possible = all.filter(|(_, length)| self.may_go_on(view, &bytes[*length..]));
+                match (possible.next(), possible.next()) {
+                    (Some(only), None) => Some(only),
+                    _ => return Err(NotApplicable),
+                }
+            }
+            (first, _) => first,
+        };
         let at_first = self.may_be_first(view, read, bytes);
-        match (puts.next(), puts.next()) {
-            (_, Some(_)) => Err(NotApplicable),
-            (Some(epoch), None) if self.repeated[epoch as usize] => Err(NotApplicable),
-            (Some(epoch), None) if at_first => Ok(Root::Perhaps(epoch)),
-            (Some(epoch), None) => Ok(Root::Epoch(epoch)),
-            (None, None) if self.repeated[0] => Err(NotApplicable),
-            (None, None) => Ok(Root::Epoch(0)),
+        match put {
+            Some((epoch, _)) if self.repeated[epoch as usize] => Err(NotApplicable),
+            Some((epoch, _)) if at_first => Ok(Root::Perhaps(epoch)),
+            Some((epoch, _)) => Ok(Root::Epoch(epoch)),
+            None if self.repeated[0] => Err(NotApplicable),
+            None => Ok(Root::Epoch(0)),
         }
     }
 
@@ -229,8 +252,12 @@ impl<'v> Sources<'v> {
     fn may_be_first<'a: 'v, M: Model>(&self, view: &View<'v, 'a, M>, read: u32, bytes: &[u8]) -> bool {
         let initial = if let Content::Bytes(initial) = self.initial { initial } else { &[] };
         let rest = bytes.strip_prefix(initial);
-        view.call(read) < self.first_write_returned
-            && rest.is_some_and(|rest| rest.is_empty() || self.token_at(view, rest).is_some())
+        view.call(read) < self.first_write_returned && rest.is_some_and(|rest| self.may_go_on(view, rest))
+    }
+
+    /// Whether `rest` may consist of what was appended.
+    fn may_go_on<'a: 'v, M: Model>(&self, view: &View<'v, 'a, M>, rest: &[u8]) -> bool {
+        rest.is_empty() || self.token_at(view, rest).is_some()
     }
 
     /// The tokens that `rest` begins with: one, `Err` if several do, `None` if none does.
@@ -256,7 +283,7 @@ impl<'v> Sources<'v> {
         content: Content<'v>,
         from: usize,
     ) -> Result<Option<Vec<(u32, usize)>>, NotApplicable> {
-        let mut parts = Vec::new();
+        let mut parts = Vec::with_capacity(ROOM_PARTS);
         let mut at = from;
         while at < length(content) {
             let (append, step) = match content {
@@ -282,6 +309,13 @@ fn token_of<'v, 'a: 'v, M: Model>(view: &View<'v, 'a, M>, number: u32) -> &'v [u
     match view.reveal(number) {
         Reveal::Appends(token) => token,
         _ => &[],
+    }
+}
+
+/// Adds a length, unless it is there or there are too many.
+fn note_length(lengths: &mut Vec<usize>, length: usize) {
+    if lengths.len() <= LENGTHS_MAX && !lengths.contains(&length) {
+        lengths.push(length);
     }
 }
 
