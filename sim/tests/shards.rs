@@ -34,6 +34,14 @@ fn healthy_code_passes_and_everything_happens() {
     assert!(report.counts.values().all(|count| *count > 10), "{:?}", report.counts);
 }
 
+/// A source that lives and itself waited for a dead one kept the only place of its other shards.
+#[test]
+fn what_came_to_nothing_keeps_no_place() {
+    for seed in [2652, 100_774, 200_108, 300_723, 400_648] {
+        assert_eq!(examine(seed, 1, Mutants::default()).violation, None);
+    }
+}
+
 #[test]
 fn the_exam_is_that_of_the_catalogue() {
     let expected = CATALOGUE.iter().filter(|mutant| {
