@@ -57,7 +57,7 @@ const EXAM: [Exam; 19] = [
     (MutantId::ReplicationNoConsistencyCheck, "figure_8", &[], "raft.log_matching"),
     (MutantId::KvNoDedup, "sessions.window", &[], "kv.exactly_once"),
     (MutantId::KvReadWithoutBarrier, "read", &[], "raft.read_index"),
-    (MutantId::ShardkvServeBeforeArrival, "shards.move", &[], "shard.no_loss"),
+    (MutantId::ShardkvServeBeforeArrival, "shards.move", &[], "shard.single_owner"),
     (MutantId::ShardkvDeleteBeforeCommit, "shards.move", &[], "shard.no_loss"),
     (MutantId::ShardkvSessionsNotMoved, "shards.move", &[], "kv.exactly_once"),
     (MutantId::ShardkvSkipConfig, "shards.back", &[], "shard.config_order"),
