@@ -4,7 +4,7 @@ SIM_FLAGS := --config "build.rustflags=['--cfg','madsim']" --target-dir target/s
 # Seeds of the bounded fuzz that is part of `make test`.
 FUZZ_SEEDS ?= 0..200
 
-.PHONY: help setup demo test test-real test-sim fuzz lint fmt clippy-real clippy-sim docs deny bench bench-cluster bench-porcupine release mutants
+.PHONY: help setup demo test test-real test-sim fuzz lint fmt clippy-real clippy-sim docs deny bench bench-cluster bench-shards bench-porcupine release mutants
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -22,7 +22,10 @@ test: setup ## all tests of both worlds, and a bounded fuzz with determinism che
 
 fuzz: ## the swarm campaign, bounded
 	cargo sim fuzz scenarios/swarm/kv.toml --seeds $(FUZZ_SEEDS) --check-determinism 20
+	cargo sim fuzz scenarios/swarm/ctrler.toml --seeds 0..100 --check-determinism 10
+	cargo sim fuzz scenarios/swarm/shardkv.toml --seeds 0..100 --check-determinism 10
 	cargo sim core --seconds 20
+	cargo sim core --machine shard --seconds 20
 	cargo sim mutants --check
 	cargo sim corpus run
 	cargo sim model --distinct-min 2000000
@@ -60,6 +63,9 @@ bench: setup ## throughput, latency and simulator speed, printed
 
 bench-cluster: setup ## what a dead follower, a million keys and nobody at all cost a real cluster
 	@scripts/bench-cluster
+
+bench-shards: setup ## two groups against one, and how long 100 MB of shards are on their way
+	@scripts/bench-shards
 
 bench-porcupine: ## the checker beside porcupine: GO=/path/to/go PORCUPINE=/path/to/its/source make bench-porcupine
 	@cargo bench -p eraft-checker --bench porcupine

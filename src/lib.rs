@@ -4,6 +4,7 @@
 //! shell round them ([`replica`]) runs on tokio with LevelDB, or inside madsim with a seeded network, clock and disk.
 
 pub mod addresses;
+pub mod buggify;
 #[cfg(not(madsim))]
 pub mod cli;
 pub mod client;

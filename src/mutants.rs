@@ -97,6 +97,24 @@ catalogue! {
     ElectionNoCheckQuorum = "election"."no_check_quorum", caught by "raft.check_quorum" at [Unit, Core],
         "A leader that hears no quorum leads on, and takes proposals that it can never commit.",
         seen in "allengeorge/libraft#6, valkey-io/valkey#3916";
+    ElectionTransferToLagging = "election"."transfer_to_lagging", caught by "raft.transfer" at [Unit, Core],
+        "The target of a transfer is told to campaign although its log lacks entries; it loses, and nobody leads.",
+        seen in "redpanda-data/redpanda#2606, hashicorp/raft#487";
+    ElectionTransferVoteWithoutLogCheck = "election"."transfer_vote_without_log_check", caught by
+        "raft.leader_completeness" at [Unit, Core],
+        "A vote that the leader wants is given without a look at the log; an order that came late elects a node \
+         without committed entries.",
+        seen in "class of eBay/NuRaft#185: committed entries rolled back";
+    ElectionProposalsDuringTransfer = "election"."proposals_during_transfer", caught by "raft.transfer" at
+        [Unit, Core],
+        "Proposals are taken while leadership is on its way, so the target never catches up.",
+        seen in "hashicorp/raft#581";
+    ElectionStaleTimeoutNow = "election"."stale_timeout_now", caught by "raft.pre_vote" at [Unit, Core],
+        "An order to campaign is obeyed although it is of an earlier term: a working leader is deposed.",
+        seen in "class of tikv/raft-rs#234 and databendlabs/openraft#1806";
+    ElectionTimerNotRandomised = "election"."timer_not_randomised", caught by "sim.liveness" at [Simulation],
+        "Every node waits equally long for a leader, so they ask for votes at the same time, again and again.",
+        seen in "goraft/raft#13, class of baidu/braft#464";
     ReplicationCommitOldTerm = "replication"."commit_old_term", caught by "raft.commit_current_term" at
         [Unit, Core, Model, Simulation],
         "Entries of earlier terms are committed by counting their replicas.",
@@ -143,9 +161,34 @@ catalogue! {
     SnapshotConflictingTailKept = "snapshot"."conflicting_tail_kept", caught by "raft.liveness" at [Unit, Core],
         "Entries after a snapshot's position stay although the log holds another term there.",
         seen in "hashicorp/raft#704, databendlabs/openraft#559; figure 13, rule 6";
+    SnapshotSessionsMissing = "snapshot"."sessions_missing", caught by "raft.state_machine_safety" at [Simulation],
+        "A received snapshot is stored without its sessions; a retry after it is executed again.",
+        seen in "class of atomix/atomix#341 and atomix/atomix#1101";
+    SnapshotLogCutTooFar = "snapshot"."log_cut_too_far", caught by "sim.exit" at [Simulation],
+        "The log is compacted up to what is applied, durable or not; after a crash entries are missing.",
+        seen in "class of hashicorp/raft#85 and hashicorp/raft#86";
+    SnapshotLogResetFirst = "snapshot"."log_reset_first", caught by "sim.exit" at [Simulation],
+        "The log is reset to a snapshot before the state is switched to it; a crash between loses the state.",
+        seen in "class of hashicorp/raft#85: a log that begins after the state ends";
+    DiskTornTailAccepted = "disk"."torn_tail_accepted", caught by "kv.durability" at [Unit],
+        "A torn record at the end of a log is left there; what is written after it is lost at the next start.",
+        seen in "pmcfadin/cqlite#1390, amelielabs/amelie#17";
+    DiskFullIsSuccess = "disk"."full_is_success", caught by "raft.ack_durable" at [Simulation],
+        "A write for which there was no space counts as done.",
+        seen in "JDRaftKeeper/RaftKeeper#287, class of cockroachdb/cockroach#32631";
+    DiskRenameBeforeSync = "disk"."rename_before_sync", caught by "sim.exit" at [Simulation],
+        "The name of the state is switched to a received snapshot while its last write is under way.",
+        seen in "RedisLabs/redisraft#548, ArcadeData/arcadedb#4830";
     DiskReplyBeforeSync = "disk"."reply_before_sync", caught by "raft.ack_durable" at [Simulation],
         "The driver sends the replies of a write while it is still under way.",
         seen in "robustmq/robustmq#2039, deventlab/d-engine#447";
+    DiskChecksumIgnored = "disk"."checksum_ignored", caught by "raft.state_machine_safety" at
+        [Unit, Simulation],
+        "Nobody compares checksums: a bit that has turned on the disk is read as it is.",
+        seen in "eRaft: LevelDB with its defaults opens a log with a flipped bit, and entries are gone from the middle";
+    DiskDamagedLogWiped = "disk"."damaged_log_wiped", caught by "raft.monotonic" at [Simulation],
+        "A replica whose log is damaged starts with an empty one under its old id, and votes again.",
+        seen in "lni/dragonboat#256, cockroachdb/cockroach#756";
     DiskStateAndIndexInTwoBatches = "disk"."state_and_index_in_two_batches", caught by "raft.state_machine_safety" at
         [Simulation],
         "The applied index is written in a batch of its own, before the keys; a crash between them loses applied entries.",
@@ -153,6 +196,21 @@ catalogue! {
     KvNoDedup = "kv"."no_dedup", caught by "kv.exactly_once" at [Unit, Model, Simulation],
         "A retried request is executed again although its reply is in its session.",
         seen in "tidwall/summitdb#5, databendlabs/openraft#2095, fluree/db#1839";
+    KvDedupWithoutSession = "kv"."dedup_without_session", caught by "kv.exactly_once" at [Unit, Simulation],
+        "Replies are remembered by number alone: a request gets the reply of another client's request.",
+        seen in "class of ydb-platform/nbs#2033";
+    KvDedupNotReplicated = "kv"."dedup_not_replicated", caught by "raft.state_machine_safety" at [Simulation],
+        "Only one node remembers the replies; after a change of leaders a retry is executed again.",
+        seen in "class of ShahriyarR/py-distributed-kv#7: replies are cached where the request came in";
+    KvReplyOfAnother = "kv"."reply_of_another", caught by "kv.linearizable" at [Unit, Simulation],
+        "Who waits for an index gets the reply of whatever is applied there.",
+        seen in "eRaft: replies are handed out by index alone";
+    KvReplyBeforeLog = "kv"."reply_before_log", caught by "kv.linearizable" at [Simulation],
+        "The outcome of a compare-and-swap is computed when it is proposed, and told when it is applied.",
+        seen in "proposed in etcd-io/etcd#4226";
+    KvEvictedExecuted = "kv"."evicted_executed", caught by "kv.exactly_once" at [Unit, Simulation],
+        "A request of a session that is not in the table is executed, in a new one.",
+        seen in "atomix/copycat#140";
     KvReadWithoutBarrier = "kv"."read_without_barrier", caught by "raft.read_index" at [Core, Model, Simulation],
         "A node that believes to lead answers a read from its memory without asking a majority.",
         seen in "etcd-io/etcd#741 (found by Jepsen), deventlab/d-engine#381";
@@ -160,44 +218,63 @@ catalogue! {
         [Core, Simulation],
         "A new leader serves reads at its commit index before it has committed an entry of its own term.",
         seen in "etcd-io/etcd#7331, RedisLabs/redisraft#22";
-    CtrlerHashOrder = "ctrler"."rebalance_by_hash_order", caught by "ctrler.deterministic" at [Unit, Simulation],
+    KvReadByLease = "kv"."read_by_lease", caught by "raft.read_index" at [Core],
+        "A leader that heard a quorum since its last check answers reads without asking it: a lease on clocks that may \
+         run apart.",
+        seen in "tikv/tikv#964, sofastack/sofa-jraft#34";
+    AsyncCancelledAnswersAnother = "async"."cancelled_answers_another", caught by "kv.linearizable" at [Simulation],
+        "The number of a request that was given up is used again at once; its late answer goes to another request.",
+        seen in "appcues/mojito#32, ledgetech/lua-resty-http#138";
+    AsyncPersistErrorIgnored = "async"."persist_error_ignored", caught by "raft.ack_durable" at [Simulation],
+        "A failed write counts as done.",
+        seen in "JDRaftKeeper/RaftKeeper#321, class of dotnet/dotNext#100";
+    AsyncPanicSwallowed = "async"."panic_swallowed", caught by "sim.liveness" at [Simulation],
+        "The task that receives a snapshot ends without a word, and the node waits for it for ever.",
+        seen in "pingcap/tiflash#8988, class of databendlabs/openraft#2116";
+    AsyncDropIsDelivery = "async"."drop_is_delivery", caught by "raft.ack_durable" at [Simulation],
+        "An append that the full queue to a peer drops counts as acknowledged.",
+        seen in "class of rabbitmq/ra#202 and etcd-io/etcd#2227";
+    AsyncStaleTimeout = "async"."stale_timeout", caught by "raft.monotonic" at [Unit],
+        "A timer that was armed again goes off at its first deadline: a node stands for election under a leader.",
+        seen in "eRaft: a timer that was overtaken makes a leader a candidate";
+    CtrlerHashOrder = "ctrler"."rebalance_by_hash_order", caught by "ctrler.deterministic" at [Unit, Core, Simulation],
         "Which group gets which shard depends on the order of a hash map, which differs from process to process.",
         seen in "the classic mistake of the MIT 6.824 shard controller; eRaft B32 ranges over a Go map";
-    CtrlerMovesTooMany = "ctrler"."moves_too_many", caught by "ctrler.minimal" at [Unit, Simulation],
+    CtrlerMovesTooMany = "ctrler"."moves_too_many", caught by "ctrler.minimal" at [Unit, Core, Simulation],
         "Rebalancing deals all shards out anew and moves those that could stay.",
         seen in "eRaft: its test of minimal transfers looks at groups that do not exist";
-    CtrlerLeaveDropsShard = "ctrler"."leave_drops_shard", caught by "ctrler.balanced" at [Unit, Simulation],
+    CtrlerLeaveDropsShard = "ctrler"."leave_drops_shard", caught by "ctrler.balanced" at [Unit, Core, Simulation],
         "One shard of a group that leaves is given to nobody.",
         seen in "the same class as eRaft B10, where shards belong to a group that does not exist";
     CtrlerOldQueryGetsLatest = "ctrler"."old_query_gets_latest", caught by "ctrler.deterministic" at
-        [Unit, Simulation],
+        [Unit, Core, Simulation],
         "A question for an old config is answered with the latest one.",
         seen in "eRaft B2: replicas answered the same question with different configs after a restart";
-    CtrlerDuplicateJoin = "ctrler"."duplicate_join_accepted", caught by "ctrler.refused" at [Unit, Simulation],
+    CtrlerDuplicateJoin = "ctrler"."duplicate_join_accepted", caught by "ctrler.refused" at [Unit, Core, Simulation],
         "A group that is joined may join again, with other addresses.",
         seen in "eRaft B18: a second Join makes a config, and forgets the new servers";
-    ShardkvServeBeforeArrival = "shardkv"."serve_before_arrival", caught by "kv.linearizable" at [Unit],
+    ShardkvServeBeforeArrival = "shardkv"."serve_before_arrival", caught by "kv.linearizable" at [Unit, Core, Model, Simulation],
         "The new owner serves a shard before its data has arrived.",
         seen in "MIT 6.824 lab 4, for which its tests look; no public report known";
-    ShardkvDeleteBeforeCommit = "shardkv"."delete_before_commit", caught by "shard.no_loss" at [Unit],
+    ShardkvDeleteBeforeCommit = "shardkv"."delete_before_commit", caught by "shard.no_loss" at [Unit, Core, Model, Simulation],
         "The old owner is told to delete while the data is still on its way.",
         seen in "class of scalien/scaliendb#122, apache/couchdb-documentation#192";
-    ShardkvSessionsNotMoved = "shardkv"."sessions_not_moved", caught by "kv.exactly_once" at [Unit],
+    ShardkvSessionsNotMoved = "shardkv"."sessions_not_moved", caught by "kv.exactly_once" at [Unit, Core, Model, Simulation],
         "The sessions of a shard stay behind when it moves; a retry at the new owner is executed again.",
         seen in "MIT 6.824 lab 4, for which its tests look; no public report known";
-    ShardkvSkipConfig = "shardkv"."skip_config", caught by "shard.config_order" at [Unit],
+    ShardkvSkipConfig = "shardkv"."skip_config", caught by "shard.config_order" at [Unit, Core, Model, Simulation],
         "A group adopts a config without those before it.",
         seen in "MIT 6.824 lab 4, TestMissChange; no public report known";
-    ShardkvPullFromNewer = "shardkv"."pull_from_newer", caught by "shard.no_loss" at [Unit],
+    ShardkvPullFromNewer = "shardkv"."pull_from_newer", caught by "shard.no_loss" at [Unit, Core, Model, Simulation],
         "A source answers with what it has of the shard now, whatever reign the question is about.",
         seen in "class of eRaft: data of other shards under the wrong one";
-    ShardkvDeleteReturned = "shardkv"."delete_returned", caught by "shard.no_loss" at [Unit],
+    ShardkvDeleteReturned = "shardkv"."delete_returned", caught by "shard.no_loss" at [Unit, Core, Model, Simulation],
         "Deleting a shard's old data also deletes that of the same shard, which has come back.",
         seen in "class of nuclia/nucliadb#3022";
-    ShardkvWriteWhileBePulling = "shardkv"."write_while_be_pulling", caught by "shard.single_owner" at [Unit],
+    ShardkvWriteWhileBePulling = "shardkv"."write_while_be_pulling", caught by "shard.single_owner" at [Unit, Core, Model, Simulation],
         "The old owner accepts writes while the shard is being pulled from it.",
         seen in "class of mongodb/mongo#1819";
-    ShardkvUnaffectedBlocked = "shardkv"."unaffected_blocked", caught by "sim.liveness" at [Unit],
+    ShardkvUnaffectedBlocked = "shardkv"."unaffected_blocked", caught by "sim.liveness" at [Unit, Core],
         "No config is adopted while any shard is on its way, so one dead source blocks all.",
         seen in "eRaft, kophy/6.824#3";
 }

@@ -17,7 +17,7 @@ use crate::proto::raft::raft_server::RaftServer;
 use crate::raft;
 use crate::replica::{FORMAT_VERSION, Handle, Identity, Options, Replica, ReplicaError, Setup, Surroundings};
 use crate::service::{ClientService, Served};
-use crate::storage::{StorageError, Volume};
+use crate::storage::{BoxFuture, StorageError, Volume};
 use crate::types::NodeId;
 
 /// The small file that says whose data directory it is.
@@ -88,6 +88,27 @@ pub async fn serve<M: Served>(
     ready: Option<oneshot::Sender<Handle<M>>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), NodeError> {
+    let node = Node { machine, options, volume, surroundings, observer, ready };
+    serve_with(node, |_| None, shutdown).await
+}
+
+/// What a node is made of.
+pub(crate) struct Node<M: Served> {
+    pub machine: M,
+    pub options: NodeOptions,
+    pub volume: Arc<dyn Volume>,
+    pub surroundings: Surroundings,
+    pub observer: Arc<dyn Observer>,
+    pub ready: Option<oneshot::Sender<Handle<M>>>,
+}
+
+/// As [`serve`], with work that is done beside the replica for as long as it runs.
+pub(crate) async fn serve_with<M: Served>(
+    node: Node<M>,
+    beside: impl FnOnce(Handle<M>) -> Option<BoxFuture<()>> + Send,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), NodeError> {
+    let Node { machine, options, volume, surroundings, observer, ready } = node;
     let NodeOptions { identity, raft, replica: replica_options } = options;
     replica_options.check().map_err(NodeError::Options)?;
     let address = *identity.nodes.get(&identity.id).ok_or_else(|| {
@@ -122,12 +143,16 @@ pub async fn serve<M: Served>(
     let server = tokio::spawn(serve_router(router, listener, address, async move {
         let _ = stopped.await;
     }));
+    let work = beside(handle.clone()).map(tokio::spawn);
     if let Some(ready) = ready {
         let _ = ready.send(handle);
     }
     let result = replica.run(shutdown).await;
     // The replica has stopped; connections end with it, so the server need not wait for its clients.
     let _ = stop.send(());
+    if let Some(work) = work {
+        work.abort();
+    }
     server.abort();
     Ok(result?)
 }

@@ -177,3 +177,50 @@ impl Batch {
         self.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
     }
 }
+
+/// The first pairs of `range` within `limit`, and whether that is all there is. Which pairs these are does not depend
+/// on how the view cuts its pages.
+pub fn collect(
+    view: &dyn View,
+    mut range: KeyRange,
+    limit: PageLimit,
+) -> Result<(Vec<Pair>, bool), ViewError> {
+    let (mut pairs, mut bytes) = (Vec::new(), 0);
+    while limit.has_room(pairs.len(), bytes) {
+        let left = PageLimit {
+            pairs_max: limit.pairs_max - pairs.len(),
+            bytes_max: limit.bytes_max.saturating_sub(bytes),
+        };
+        let page = view.page(&range, left)?;
+        let Some((last, _)) = page.last() else { return Ok((pairs, true)) };
+        range = range.after(last);
+        for (key, value) in page {
+            if limit.has_room(pairs.len(), bytes) {
+                bytes += key.len() + value.len();
+                pairs.push((key, value));
+            }
+        }
+    }
+    Ok((pairs, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_collected_is_bounded_and_all_is_only_said_of_all() {
+        let view: BTreeMap<Vec<u8>, Vec<u8>> =
+            ["a", "b", "c"].iter().map(|key| (key.as_bytes().to_vec(), b"value".to_vec())).collect();
+        let limit = |pairs_max, bytes_max| PageLimit { pairs_max, bytes_max };
+        let of = |limit| {
+            let (pairs, all) = collect(&view, KeyRange::all(), limit).unwrap();
+            (pairs.len(), all)
+        };
+        assert_eq!(of(limit(2, 1000)), (2, false));
+        assert_eq!(of(limit(3, 1000)), (3, false), "whether there is more was not looked at");
+        assert_eq!(of(limit(4, 1000)), (3, true));
+        assert_eq!(of(limit(4, 7)), (2, false), "the pair that reaches the bound is the last");
+        assert_eq!(of(limit(4, 1)), (1, false), "one pair always goes");
+    }
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use eraft::buggify::Buggify;
 use eraft::client::{Client, ClientOptions, ConfigCache, Found, Outcome, Which};
 use eraft::ctrler::{Config, CtrlerMachine};
 use eraft::node::{NodeOptions, serve};
@@ -30,7 +31,7 @@ fn free_addresses(count: u64) -> BTreeMap<NodeId, SocketAddr> {
 }
 
 fn surroundings(seed: u64) -> Surroundings {
-    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "ctrler") }
+    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "ctrler"), buggify: Buggify }
 }
 
 /// Three controllers, for as long as the test runs.

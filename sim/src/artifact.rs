@@ -23,8 +23,11 @@ const HISTORY_LINES_MAX: usize = 400;
 pub struct Versions {
     /// eraft's version.
     pub eraft: String,
-    /// The commit, if the build knew it.
+    /// The commit, and whether there were changes beside it, if the build knew it.
     pub commit: String,
+    /// The hash of Cargo.lock as git has it, if the build knew it.
+    #[serde(default)]
+    pub lockfile: String,
     /// The compiler, if the build knew it.
     pub rustc: String,
     /// The form of the records under the digest.
@@ -36,10 +39,24 @@ impl Versions {
     pub fn current() -> Self {
         Self {
             eraft: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("ERAFT_BUILD_COMMIT").unwrap_or("unknown").to_owned(),
-            rustc: option_env!("ERAFT_BUILD_RUSTC").unwrap_or("unknown").to_owned(),
+            commit: env!("ERAFT_BUILD_COMMIT").to_owned(),
+            lockfile: env!("ERAFT_BUILD_LOCKFILE").to_owned(),
+            rustc: env!("ERAFT_BUILD_RUSTC").to_owned(),
             trace: TRACE_VERSION,
         }
+    }
+
+    /// What differs, each with the two values.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let fields = [
+            ("eraft", &self.eraft, &other.eraft),
+            ("commit", &self.commit, &other.commit),
+            ("Cargo.lock", &self.lockfile, &other.lockfile),
+            ("compiler", &self.rustc, &other.rustc),
+            ("trace format", &self.trace.to_string(), &other.trace.to_string()),
+        ];
+        let differing = fields.into_iter().filter(|(_, ours, theirs)| ours != theirs);
+        differing.map(|(what, ours, theirs)| format!("{what}: {ours}, now {theirs}")).collect()
     }
 }
 

@@ -61,9 +61,33 @@ fn asked(mutation: Mutation) -> Option<Asked> {
     })
 }
 
+/// The history with an end for every operation: of what a client had under way when its process died, nobody knows.
+fn closed(mut history: Vec<u8>) -> Vec<u8> {
+    let mut open: BTreeMap<u64, String> = BTreeMap::new();
+    for line in history.split(|byte| *byte == b'\n') {
+        let Ok(line) = serde_json::from_slice::<Line>(line) else { continue };
+        let Some(process) = line.process else { continue };
+        if line.kind == "invoke" {
+            open.insert(process, line.f);
+        } else {
+            open.remove(&process);
+        }
+    }
+    for (process, f) in open {
+        if history.last().is_some_and(|byte| *byte != b'\n') {
+            history.push(b'\n');
+        }
+        let error = "its client went away";
+        let end = serde_json::json!({"process": process, "type": "info", "f": f, "error": error});
+        history.extend_from_slice(end.to_string().as_bytes());
+    }
+    history
+}
+
 /// The history with the indexes of `effects` (mutations in the order in which they took effect) in its `info` lines. A
 /// line that is not understood stays as it is: the checker says what is wrong with it.
 pub(crate) fn resolve(history: Vec<u8>, effects: Vec<(Index, Mutation)>) -> Vec<u8> {
+    let history = closed(history);
     let lines: Vec<&[u8]> = history.split(|byte| *byte == b'\n').collect();
     // By process: what it asked, and when (the number of the line).
     let mut open: BTreeMap<u64, (usize, Asked)> = BTreeMap::new();
@@ -129,6 +153,22 @@ mod tests {
     fn put(index: u64, value: &str) -> (Index, Mutation) {
         let put = Put { key: b"k".to_vec().into(), value: value.as_bytes().to_vec().into() };
         (Index(index), Mutation { operation: Some(Operation::Put(put)) })
+    }
+
+    #[test]
+    fn an_operation_whose_client_died_gets_an_end_and_the_index_of_its_entry() {
+        let history = [
+            r#"{"format":"eraft-history","version":1,"model":"kv"}"#,
+            r#"{"process":0,"type":"invoke","f":"put","key":"k","value":"1"}"#,
+            "",
+        ];
+        let resolved = resolve(history.join("\n").into_bytes(), vec![put(4, "1")]);
+        let resolved = String::from_utf8(resolved).unwrap();
+        let end: Value = serde_json::from_str(resolved.lines().last().unwrap()).unwrap();
+        let expected = serde_json::json!({
+            "process": 0, "type": "info", "f": "put", "error": "its client went away", "index": 4
+        });
+        assert_eq!((resolved.lines().count(), end), (3, expected));
     }
 
     #[test]

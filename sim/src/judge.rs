@@ -27,7 +27,7 @@ pub(crate) fn judge(
     remains: Remains,
     started: Instant,
 ) -> Result<Outcome, Internal> {
-    let Remains { watcher, history, operations, delivered, elapsed, ended, hits } = remains;
+    let Remains { watcher, history, operations, delivered, buggify, elapsed, ended, hits } = remains;
     let seen = watcher.finish();
     if let (Err(error), Some(path)) = (&seen.trace, &options.trace) {
         return Err(Internal(format!("{}: {error}", path.display())));
@@ -48,6 +48,10 @@ pub(crate) fn judge(
     }
     if violation.is_none() && is_complete {
         judged.insert("sim.liveness".to_owned(), 1);
+        if checks("shard.no_leak") {
+            // The stores were looked at before the run was over.
+            judged.insert("shard.no_leak".to_owned(), 1);
+        }
         if checks("kv.linearizable") {
             let (count, found) = linearizable(&history)?;
             judged.insert("kv.linearizable".to_owned(), count);
@@ -86,11 +90,13 @@ pub(crate) fn judge(
         core_seconds: thread_core_seconds().unwrap_or_else(|| started.elapsed().as_secs_f64()),
         operations,
         faults,
+        buggify,
         judged,
         leader_after_ms: ended
             .and_then(|ended| ended.leader_after)
             .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         coverage: seen.coverage,
+        migrations: seen.migrations,
         is_complete,
         hits,
     })

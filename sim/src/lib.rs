@@ -5,6 +5,8 @@
 
 pub mod artifact;
 #[cfg(madsim)]
+pub mod buggify;
+#[cfg(madsim)]
 pub mod cli;
 pub mod core;
 pub mod corpus;
@@ -30,11 +32,13 @@ pub mod outcome;
 pub mod parallel;
 #[cfg(madsim)]
 mod phases;
+pub mod places;
 pub mod runner;
 pub mod scenario;
 pub mod schedule;
 #[cfg(madsim)]
 mod script;
+pub mod shards;
 pub mod shrink;
 #[cfg(madsim)]
 pub mod timing;

@@ -1,5 +1,7 @@
 //! The oracles: every property that a run is judged by, with its stable id.
 
+use crate::scenario::Cluster;
+
 /// A property that a run is judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Oracle {
@@ -26,6 +28,10 @@ pub const ORACLES: &[Oracle] = &[
     Oracle { id: "raft.vote_once", about: "one vote per term, durable before it is answered" },
     Oracle { id: "raft.pre_vote", about: "a term is raised only after a quorum said that it would vote" },
     Oracle { id: "raft.check_quorum", about: "a leader that hears no quorum stops leading" },
+    Oracle {
+        id: "raft.transfer",
+        about: "leadership goes to who holds everything, and no proposal is taken meanwhile",
+    },
     Oracle { id: "raft.monotonic", about: "term, commit and applied never go back" },
     Oracle { id: "raft.ack_durable", about: "what is acknowledged was durable before the answer left" },
     Oracle {
@@ -33,6 +39,30 @@ pub const ORACLES: &[Oracle] = &[
         about: "a read returns nothing older than what was committed when it came",
     },
     Oracle { id: "raft.snapshot", about: "a snapshot equals the state at its index" },
+    Oracle {
+        id: "ctrler.deterministic",
+        about: "all controllers make the same configs, and answer with them",
+    },
+    Oracle {
+        id: "ctrler.balanced",
+        about: "every shard is at a joined group, and shares are as level as pins allow",
+    },
+    Oracle { id: "ctrler.minimal", about: "no more shards move than the shares demand" },
+    Oracle { id: "ctrler.refused", about: "a config is what its command says, and a bad command makes none" },
+    Oracle { id: "ctrler.linearizable", about: "what operators are told fits one order of all configs" },
+    Oracle {
+        id: "shard.single_owner",
+        about: "one group at most serves a shard of an epoch, and takes its writes",
+    },
+    Oracle {
+        id: "shard.no_loss",
+        about: "a shard's data is at the old owner until the new one has committed it",
+    },
+    Oracle { id: "shard.config_order", about: "groups adopt the configs one by one, in order" },
+    Oracle {
+        id: "shard.no_leak",
+        about: "in the end a store holds the shards that its group owns, and no others",
+    },
     Oracle { id: "kv.exactly_once", about: "a (session, number) takes effect at most once" },
     Oracle { id: "kv.linearizable", about: "the history of the clients is linearizable" },
     Oracle { id: "kv.durability", about: "every acknowledged write is readable at the end" },
@@ -46,6 +76,17 @@ pub const ORACLES: &[Oracle] = &[
     Oracle { id: "sim.panic", about: "no node panics" },
     Oracle { id: "sim.no_lost_wakeup", about: "no run ends because every task waits for ever" },
 ];
+
+/// The oracles of a cluster, by default: no configs without controllers, no keys without groups.
+pub fn of(cluster: &Cluster) -> impl Iterator<Item = &'static str> {
+    let (has_configs, has_keys) = (cluster.ctrlers > 0, cluster.ctrlers == 0 || cluster.groups > 0);
+    ids().filter(move |id| match *id {
+        "kv.linearizable" | "kv.durability" => has_keys,
+        id if id.starts_with("ctrler.") => has_configs,
+        id if id.starts_with("shard.") => has_configs && has_keys,
+        _ => true,
+    })
+}
 
 /// Every id.
 pub fn ids() -> impl Iterator<Item = &'static str> {

@@ -96,6 +96,8 @@ pub struct Outcome {
     pub operations: u64,
     /// Faults delivered, by id of their kind.
     pub faults: BTreeMap<String, u64>,
+    /// Points of the product's code that were forced, and how often.
+    pub buggify: BTreeMap<String, u64>,
     /// How often each oracle judged something.
     pub judged: BTreeMap<String, u64>,
     /// From the end of the faults to a leader that the healthy majority follows, in milliseconds.
@@ -104,6 +106,8 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// It went through all its phases: what it violates was judged at the end.
     pub is_complete: bool,
+    /// Shards that arrived at another group.
+    pub migrations: u64,
     /// The faults that fired, in order.
     pub hits: Vec<Hit>,
 }

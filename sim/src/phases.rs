@@ -10,13 +10,14 @@ use madsim::time::sleep;
 use tokio::sync::mpsc;
 
 use crate::net::{LinkConfig, Partition};
-use crate::observer::Watcher;
+use crate::observer::{Face, Watcher};
 use crate::outcome::Violation;
+use crate::places::{self, Place};
 use crate::scenario::Heal;
 use crate::script;
 use crate::timing::Spread;
 use crate::workload::Phase;
-use crate::world::{End, Exit, World};
+use crate::world::{End, Exit, World, lock};
 
 /// How often the leader is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -39,7 +40,7 @@ pub(crate) async fn drive(
     until_ms: Option<u64>,
 ) -> Ended {
     world.start_nodes();
-    madsim::task::spawn(world.clone().supervise(exited));
+    world.spawn(world.clone().supervise(exited));
     let watcher = world.watcher.clone();
     let until = async {
         match until_ms {
@@ -57,20 +58,18 @@ pub(crate) async fn drive(
 
 async fn phases(world: Arc<World>) -> Option<Duration> {
     let pruning = world.clone();
-    madsim::task::spawn(async move {
+    world.spawn(async move {
         loop {
             sleep(PRUNE_EVERY).await;
             pruning.prune_tasks();
         }
     });
     let configuration = world.plan.configuration.clone();
-    let clients = world.start_clients();
-    let faults: Vec<_> = world
-        .plan
-        .faults
-        .iter()
-        .map(|fault| madsim::task::spawn(world.clone().fault(fault.clone())))
-        .collect();
+    world.bootstrap().await;
+    world.start_clients();
+    let operators = world.start_operators();
+    let faults: Vec<_> =
+        world.plan.faults.iter().map(|fault| world.spawn(world.clone().fault(fault.clone()))).collect();
     if world.plan.steps.is_empty() {
         sleep(Duration::from_millis(configuration.phases.safety_ms)).await;
     } else {
@@ -80,29 +79,40 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
     faults.iter().for_each(|fault| fault.abort());
     world.watcher.note("world", "phase", "liveness");
     world.end_all();
-    let healthy = heal(&world);
+    let healthy: Vec<Vec<NodeId>> =
+        (0..).zip(world.places()).map(|(number, (_, nodes))| heal(&world, number, nodes)).collect();
     world.phases.enter(Phase::Liveness);
     let healed_at = world.time.elapsed();
-    let leader_after = leader(&world, &healthy).await;
+    let mut leader_after = None;
+    for healthy in &healthy {
+        leader_after = leader(&world, healed_at, healthy).await;
+    }
+    world.ensure_joined().await;
+    settle(&world).await;
     let rest = Duration::from_millis(configuration.phases.liveness_ms);
     sleep(rest.saturating_sub(world.time.elapsed() - healed_at)).await;
     world.phases.enter(Phase::Final);
     world.watcher.note("world", "phase", "final");
-    for client in clients {
-        let _ = client.await;
+    world.clients_are_done().await;
+    for operator in operators {
+        let _ = operator.await;
     }
+    settle(&world).await;
+    no_leak(&world, &healthy.concat()).await;
     world.watcher.note("world", "phase", "over");
     leader_after
 }
 
-/// Makes a random majority healthy; the others stay dead, cut or slow for good.
-fn heal(world: &World) -> Vec<NodeId> {
-    let mut nodes = world.node_ids();
-    let mut draw = world.draws.draw("heal", 0, 0);
+/// Makes a random majority of a group healthy; the others stay dead, cut or slow for good.
+fn heal(world: &World, group: u64, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
+    let mut draw = world.draws.draw("heal", group, 0);
     draw.shuffle(&mut nodes);
     let majority = nodes.len() / 2 + 1;
+    // What has rotted is a minority: it counts among those that stay broken.
+    let rotten = lock(&world.rotten).clone();
+    nodes.sort_by_key(|id| (world.has_bad_log(*id), rotten.contains(id)));
     let healthy = match world.plan.configuration.heal {
-        Heal::All => nodes.len(),
+        Heal::All => nodes.iter().filter(|id| !world.has_bad_log(**id)).count(),
         Heal::Majority => majority,
     };
     let broken = nodes.split_off(healthy);
@@ -113,7 +123,7 @@ fn heal(world: &World) -> Vec<NodeId> {
     for id in broken {
         let way = world.draws.draw("broken", id.0, 0).below(3);
         let word = ["dead", "cut", "slow"][way as usize];
-        world.watcher.note(&id.to_string(), "node.stays", word);
+        world.watcher.note(&places::name(id), "node.stays", word);
         match way {
             0 => {
                 world.stop(id, End::Power, None);
@@ -121,7 +131,10 @@ fn heal(world: &World) -> Vec<NodeId> {
             }
             1 => {
                 world.start(id);
-                world.net.partition(&format!("{id} for good"), Partition::Isolate(Party::Node(id)));
+                world.net.partition(
+                    &format!("{} for good", places::name(id)),
+                    Partition::Isolate(Party::Node(id)),
+                );
             }
             _ => {
                 world.start(id);
@@ -138,9 +151,8 @@ fn heal(world: &World) -> Vec<NodeId> {
     nodes
 }
 
-/// Waits for a leader that the healthy majority follows; too long is a violation.
-async fn leader(world: &World, healthy: &[NodeId]) -> Option<Duration> {
-    let begun = world.time.elapsed();
+/// Waits for a leader that the healthy majority of a group follows; too long since `begun` is a violation.
+async fn leader(world: &World, begun: Duration, healthy: &[NodeId]) -> Option<Duration> {
     let configuration = &world.plan.configuration;
     // A timeout is drawn up to twice the setting; a node that was restarted has to open its disk first.
     let bound_ms = configuration.phases.leader_timeouts * 2 * configuration.cluster.election_timeout_ms;
@@ -155,7 +167,8 @@ async fn leader(world: &World, healthy: &[NodeId]) -> Option<Duration> {
                     oracle: "sim.liveness".to_owned(),
                     fingerprint: "sim.liveness: no leader".to_owned(),
                     message: format!(
-                        "no leader within {} election timeouts ({bound_ms} ms) after the faults had stopped",
+                        "no leader{} within {} election timeouts ({bound_ms} ms) after the faults had stopped",
+                        whose(healthy),
                         configuration.phases.leader_timeouts
                     ),
                 });
@@ -166,11 +179,56 @@ async fn leader(world: &World, healthy: &[NodeId]) -> Option<Duration> {
     }
 }
 
-/// Does one node lead, and do all healthy ones follow it?
+/// Waits until every shard is served where it belongs; too long is a violation.
+async fn settle(world: &World) {
+    if world.plan.configuration.cluster.groups == 0 || !world.plan.steps.is_empty() {
+        return;
+    }
+    let within_ms = world.plan.configuration.phases.settle_ms;
+    if let Err(why) = world.settled(Duration::from_millis(within_ms)).await
+        && world.watcher.checks("sim.liveness")
+    {
+        world.watcher.violate(Violation {
+            oracle: "sim.liveness".to_owned(),
+            fingerprint: "sim.liveness: not every shard is served".to_owned(),
+            message: format!(
+                "not every shard is served where it belongs within {within_ms} ms after the faults had stopped: {why}"
+            ),
+        });
+    }
+}
+
+/// The stores of healthy nodes hold what their groups own, and nothing else.
+async fn no_leak(world: &World, healthy: &[NodeId]) {
+    if world.plan.configuration.cluster.groups == 0 {
+        return;
+    }
+    if let Err(why) = world.clean(healthy).await
+        && world.watcher.checks("shard.no_leak")
+    {
+        world.watcher.violate(Violation {
+            oracle: "shard.no_leak".to_owned(),
+            fingerprint: "shard.no_leak".to_owned(),
+            message: why,
+        });
+    }
+}
+
+/// Which group has none, if there are several.
+fn whose(nodes: &[NodeId]) -> String {
+    match nodes.first().map(|node| Place::of(*node)) {
+        None | Some(Place::Alone) => String::new(),
+        Some(place) => format!(" of {place}"),
+    }
+}
+
+/// Does one node lead, and do all healthy ones, which are of one group, follow it?
 pub(crate) fn is_led(watcher: &Watcher, healthy: &[NodeId]) -> bool {
     let faces = watcher.faces();
-    let leader =
-        faces.iter().filter(|(_, face)| face.is_up && face.is_leader).max_by_key(|(_, face)| face.term);
+    let place = healthy.first().map(|node| Place::of(*node));
+    let is_leader =
+        |node: &NodeId, face: &Face| face.is_up && face.is_leader && Some(Place::of(*node)) == place;
+    let leader = faces.iter().filter(|(node, face)| is_leader(node, face)).max_by_key(|(_, face)| face.term);
     let Some((leader, face)) = leader else { return false };
     healthy.iter().all(|id| {
         faces.get(id).is_some_and(|other| {

@@ -127,7 +127,7 @@ fn install_hook() {
                 Some(first) => {
                     // The first panic is the finding; others come from tearing the world down.
                     first.get_or_insert_with(|| Panicked {
-                        location: info.location().map_or_else(|| "unknown".to_owned(), ToString::to_string),
+                        location: info.location().map_or_else(|| "unknown".to_owned(), location_of),
                         message: message_of(info.payload()),
                     });
                     true
@@ -138,6 +138,21 @@ fn install_hook() {
             }
         }));
     });
+}
+
+/// The place of a panic, and if that is in the standard library (a thread that is refused) the place in other code that led to it.
+fn location_of(location: &std::panic::Location<'_>) -> String {
+    let is_foreign = |place: &str| place.starts_with("/rustc/") || place.contains("/library/");
+    let place = location.to_string();
+    if !is_foreign(&place) {
+        return place;
+    }
+    let trace = std::backtrace::Backtrace::force_capture().to_string();
+    let mut frames = trace.lines().filter_map(|line| line.trim().strip_prefix("at "));
+    match frames.find(|frame| !is_foreign(frame) && !frame.contains(file!())) {
+        Some(caller) => format!("{place}, called from {caller}"),
+        None => place,
+    }
 }
 
 fn message_of(payload: &(dyn std::any::Any + Send)) -> String {

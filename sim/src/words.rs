@@ -1,7 +1,8 @@
 //! A plan in words: what a person reads first of a failing run.
 
 use crate::outcome::{Hit, Violation};
-use crate::scenario::{Action, Shape, Target, Trigger};
+use crate::places;
+use crate::scenario::{Action, RotStore, Shape, Target, Trigger};
 use crate::schedule::{FaultEvent, Operation, Plan};
 
 /// Operations of one client that are listed; of more, their number is said.
@@ -10,7 +11,10 @@ const OPERATIONS_LISTED_MAX: usize = 12;
 /// The group, the clients, the faults in the order of their time, and the violation: one sentence each.
 pub fn of_plan(plan: &Plan, hits: &[Hit], violation: Option<(&Violation, f64)>) -> Vec<String> {
     let cluster = &plan.configuration.cluster;
-    let mut sentences = vec![format!("A group of {}.", count(cluster.nodes, "node"))];
+    let mut sentences = vec![match cluster.ctrlers {
+        0 => format!("A group of {}.", count(cluster.nodes, "node")),
+        _ => format!("{}.", places::described(cluster).replacen('a', "A", 1)),
+    }];
     for (client, list) in (1..).zip(&plan.operations) {
         sentences.extend(of_client(client, list));
     }
@@ -25,6 +29,9 @@ pub fn of_plan(plan: &Plan, hits: &[Hit], violation: Option<(&Violation, f64)>) 
     faults.sort();
     if faults.is_empty() {
         sentences.push("No faults.".to_owned());
+    }
+    for (point, chance) in &plan.configuration.buggify {
+        sentences.push(format!("{point} is forced {}% of the times.", chance * 100.0));
     }
     sentences.extend(faults.into_iter().map(|(_, sentence)| sentence));
     if let Some((violation, sim_seconds)) = violation {
@@ -61,7 +68,11 @@ pub fn of_fault(fault: &FaultEvent, hit: Option<&Hit>) -> String {
             format!("At {}, {} ms after {}", seconds(hit.at_ms), fault.delay_after_ms, trigger_words(trigger))
         }
     };
-    let whom = whom(&fault.target, hit);
+    let whom = match hit {
+        Some(hit) if fault.kind().is_operation() => hit.parties.join(" and "),
+        None if fault.kind().is_operation() => fault.kind().id().to_owned(),
+        _ => whom(&fault.target, hit),
+    };
     let mut sentence = format!("{when}, {}", what(&fault.action, &whom));
     if let Some(duration_ms) = fault.duration_ms {
         sentence += &format!(", for {}", seconds(duration_ms));
@@ -125,6 +136,16 @@ fn what(action: &Action, whom: &str) -> String {
         Action::DiskStall => format!("the disk of {whom} completes no write"),
         Action::DiskFull => format!("the disk of {whom} is full"),
         Action::DiskIoError => format!("the next write of {whom} fails"),
+        Action::ClockSkew { speed } => format!("the clock of {whom} runs {speed} times as fast"),
+        Action::ClockJump { jump_ms } => format!("the clock of {whom} jumps {} forward", seconds(*jump_ms)),
+        Action::ClientCrash => format!("the process of {whom} dies"),
+        Action::ClientPause => format!("{whom} stands still"),
+        Action::DiskBitrot { store: RotStore::Log } => format!("a bit in the log of {whom} turns"),
+        Action::DiskBitrot { store: RotStore::State } => format!("a bit in the state of {whom} turns"),
+        Action::OpsTransfer => format!("an operator wants {whom} to lead"),
+        Action::OpsJoin | Action::OpsLeave | Action::OpsMove | Action::OpsUnpin | Action::OpsRollback => {
+            format!("the operator commands: {whom}")
+        }
     }
 }
 
@@ -139,6 +160,10 @@ fn trigger_words(trigger: Trigger) -> &'static str {
         Trigger::Sync => "a write to the log",
         Trigger::Snapshot => "a snapshot",
         Trigger::Flush => "applied state became durable",
+        Trigger::Config => "a group adopted a config",
+        Trigger::Arrival => "a shard arrived",
+        Trigger::Release => "a copy of a shard was released",
+        Trigger::Deletion => "a copy of a shard was deleted",
     }
 }
 

@@ -1,23 +1,25 @@
 //! The clients of a run: each works through its part of the plan, in the phases of the run.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use eraft::client::{Client, Outcome};
 use eraft::history::{Operation as Asked, OperationResult};
+use eraft::replica::link::Party;
 use madsim::time::TimeHandle;
 use tokio::sync::Notify;
 
+use crate::net::SimNet;
 use crate::observer::Watcher;
 use crate::outcome::Violation;
 use crate::runner::Leak;
 use crate::schedule::{Operation, OperationKind};
 
 /// The pause before a client asks again for what was not acknowledged after the faults have stopped.
-const AGAIN: Duration = Duration::from_millis(20);
+pub(crate) const AGAIN: Duration = Duration::from_millis(20);
 
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +68,52 @@ impl Phases {
     }
 }
 
-/// What one client does.
+/// How far a client has come. It outlives the client's process: the next one goes on from here, and what was under
+/// way is lost.
+pub struct Progress {
+    /// What it does while faults happen.
+    safety: Mutex<VecDeque<Operation>>,
+    /// What it does after that.
+    liveness: Mutex<VecDeque<Operation>>,
+    /// Number of the next write.
+    writes: AtomicU64,
+    /// What it last knew of each key, for compare-and-set.
+    known: Mutex<BTreeMap<u64, Option<Bytes>>>,
+    is_over: AtomicBool,
+    over: Notify,
+}
+
+impl Progress {
+    /// Before the first operation.
+    pub fn new(safety: Vec<Operation>, liveness: Vec<Operation>) -> Self {
+        Self {
+            safety: Mutex::new(safety.into()),
+            liveness: Mutex::new(liveness.into()),
+            writes: AtomicU64::new(0),
+            known: Mutex::default(),
+            is_over: AtomicBool::new(false),
+            over: Notify::new(),
+        }
+    }
+
+    /// Resolves once everything is done.
+    pub async fn is_over(&self) {
+        loop {
+            let over = self.over.notified();
+            if self.is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            over.await;
+        }
+    }
+
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.over.notify_waiters();
+    }
+}
+
+/// What the process of one client works with.
 pub struct Work {
     /// Its number, from 1.
     pub number: u64,
@@ -74,10 +121,8 @@ pub struct Work {
     pub client: Client,
     /// The client after that: with a deadline that is a matter of liveness, so that it does not ask over and over.
     pub patient: Client,
-    /// What it does while faults happen.
-    pub safety: Mutex<VecDeque<Operation>>,
-    /// What it does after that.
-    pub liveness: Mutex<VecDeque<Operation>>,
+    /// How far it has come.
+    pub progress: Arc<Progress>,
     /// The keys that it reads at the end.
     pub final_keys: Vec<u64>,
     /// Size of what it puts.
@@ -86,16 +131,14 @@ pub struct Work {
     pub acknowledge: Duration,
     /// Where the run is.
     pub phases: Arc<Phases>,
+    /// Where it waits while it is paused.
+    pub net: SimNet,
     /// Records what is asked and answered.
     pub watcher: Arc<Watcher>,
     /// Operations of all clients.
     pub begun: Arc<AtomicU64>,
     /// Those that were acknowledged.
     pub acknowledged: Arc<AtomicU64>,
-    /// Number of the next write.
-    pub writes: AtomicU64,
-    /// What this client last knew of each key, for compare-and-set.
-    pub known: Mutex<BTreeMap<u64, Option<Bytes>>>,
     /// The run's time.
     pub time: TimeHandle,
     /// Waited for before the first operation; none but in the tests of the digest.
@@ -116,18 +159,19 @@ pub async fn run(work: Arc<Work>, pipeline: u64) {
         let read = Operation { kind: OperationKind::Get, key: *key, think_ms: 0 };
         work.until_acknowledged(&read).await;
     }
+    work.progress.end();
 }
 
 async fn worker(work: Arc<Work>) {
     while work.phases.now() == Phase::Safety {
-        let Some(operation) = pop(&work.safety) else { break };
+        let Some(operation) = pop(&work.progress.safety) else { break };
         madsim::time::sleep(Duration::from_millis(operation.think_ms)).await;
         if work.phases.now() == Phase::Safety {
             let _ = work.once(&operation).await;
         }
     }
     work.phases.reached(Phase::Liveness).await;
-    while let Some(operation) = pop(&work.liveness) {
+    while let Some(operation) = pop(&work.progress.liveness) {
         madsim::time::sleep(Duration::from_millis(operation.think_ms)).await;
         work.until_acknowledged(&operation).await;
     }
@@ -166,6 +210,7 @@ impl Work {
 
     /// One operation; the error says why it was not acknowledged.
     async fn once(&self, operation: &Operation) -> Result<(), String> {
+        self.net.gate_of(Party::Client(self.number)).await;
         let asked = self.question(operation);
         self.begun.fetch_add(1, Ordering::Relaxed);
         let node = format!("c{}", self.number);
@@ -193,7 +238,7 @@ impl Work {
             OperationKind::Append => Asked::Append { key, value: self.value(false) },
             OperationKind::Delete => Asked::Delete { key },
             OperationKind::Cas => {
-                let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                let known = self.progress.known.lock().unwrap_or_else(PoisonError::into_inner);
                 let expected = known.get(&operation.key).cloned().flatten();
                 Asked::Cas { key, expected, value: self.value(true) }
             }
@@ -202,7 +247,7 @@ impl Work {
 
     /// A value that nobody else writes. What is appended is short, since it adds up.
     fn value(&self, is_padded: bool) -> Bytes {
-        let number = self.writes.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = self.progress.writes.fetch_add(1, Ordering::Relaxed) + 1;
         let mut value = format!("c{}.{number},", self.number);
         while is_padded && value.len() < self.value_bytes {
             value.push('.');
@@ -218,6 +263,6 @@ impl Work {
             (Asked::Delete { .. }, Outcome::Ok(_)) => None,
             _ => return,
         };
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, value);
+        self.progress.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, value);
     }
 }

@@ -130,6 +130,20 @@ fn ambient_randomness_is_noticed() {
     assert_noticed("ambient randomness", || Leak(Arc::new(byte)));
 }
 
+/// What a thread does comes in an order that no seed decides, so the simulator does not let one begin: the run ends there
+/// and says where that was.
+#[test]
+fn a_thread_is_refused_and_located() {
+    let line = line!() + 1;
+    let leak = Leak(Arc::new(|| std::thread::spawn(|| 7).join().unwrap_or_default()));
+    let outcome = digest_of(3, &RunOptions { leak: Some(leak), ..RunOptions::default() });
+    let violation = outcome.violation.expect("the thread is noticed");
+    assert_eq!(violation.oracle, "sim.panic");
+    for words in ["thread", "determinism.rs", &format!(":{line}:")] {
+        assert!(violation.message.contains(words), "{words}: {}", violation.message);
+    }
+}
+
 #[test]
 fn a_number_that_is_always_the_same_is_no_leak() {
     let digest = || {

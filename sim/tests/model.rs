@@ -44,7 +44,7 @@ fn a_model_that_reaches_nothing_is_no_pass() {
 /// A planted bug, in which model it is found, with which other bounds, and by which oracle.
 type Exam = (MutantId, &'static str, &'static [(&'static str, u8)], &'static str);
 
-const EXAM: [Exam; 12] = [
+const EXAM: [Exam; 19] = [
     (MutantId::ElectionVoteNotDurable, "election", &[], "raft.election_safety"),
     (MutantId::ElectionVoteTwice, "election", NO_CRASH, "raft.election_safety"),
     (MutantId::ElectionStaleVoteCounted, "election", NO_CRASH, "raft.election_safety"),
@@ -57,6 +57,13 @@ const EXAM: [Exam; 12] = [
     (MutantId::ReplicationNoConsistencyCheck, "figure_8", &[], "raft.log_matching"),
     (MutantId::KvNoDedup, "sessions.window", &[], "kv.exactly_once"),
     (MutantId::KvReadWithoutBarrier, "read", &[], "raft.read_index"),
+    (MutantId::ShardkvServeBeforeArrival, "shards.move", &[], "shard.no_loss"),
+    (MutantId::ShardkvDeleteBeforeCommit, "shards.move", &[], "shard.no_loss"),
+    (MutantId::ShardkvSessionsNotMoved, "shards.move", &[], "kv.exactly_once"),
+    (MutantId::ShardkvSkipConfig, "shards.back", &[], "shard.config_order"),
+    (MutantId::ShardkvPullFromNewer, "shards.back", &[], "sim.liveness"),
+    (MutantId::ShardkvDeleteReturned, "shards.back", &[], "shard.no_loss"),
+    (MutantId::ShardkvWriteWhileBePulling, "shards.move", &[], "shard.single_owner"),
 ];
 
 /// Most bugs need none, and without it there is less to visit.

@@ -67,7 +67,7 @@ pub(super) struct Cas {
 }
 
 /// Bytes in JSON: a string if they are one, else `{"hex":"ff00"}`, as in histories.
-struct Text<'a>(&'a [u8]);
+pub(super) struct Text<'a>(pub &'a [u8]);
 
 impl Serialize for Text<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -92,7 +92,7 @@ impl DataArgs {
         if !matches!(answer, Outcome::Unknown(_)) {
             client.close().await; // a loop of one-shot commands must not fill the servers' table of sessions
         }
-        let result = outcome(&what, answer);
+        let result = outcome(&what, answer, "read the key");
         self.history.finish(recorder.as_deref())?;
         result
     }

@@ -68,8 +68,9 @@ impl Failure {
     }
 }
 
-/// What an operation gave, or how it failed; `what` names the operation.
-pub(super) fn outcome<T>(what: &str, outcome: Outcome<T>) -> Result<T, Failure> {
+/// What an operation gave, or how it failed; `what` names the operation, `look` says how to find out whether it was
+/// executed.
+pub(super) fn outcome<T>(what: &str, outcome: Outcome<T>, look: &str) -> Result<T, Failure> {
     match outcome {
         Outcome::Ok(value) => Ok(value),
         Outcome::Refused(Refused { unavailable: false, detail }) => {
@@ -82,7 +83,7 @@ pub(super) fn outcome<T>(what: &str, outcome: Outcome<T>) -> Result<T, Failure> 
         Outcome::Unknown(detail) => Err(Failure::new(
             Code::Unknown,
             format!(
-                "{what}: outcome unknown: {detail}; it may have been executed, read the key before trying again"
+                "{what}: outcome unknown: {detail}; it may have been executed, {look} before trying again"
             ),
         )),
     }

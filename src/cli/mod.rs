@@ -7,9 +7,13 @@ mod bench;
 mod client;
 mod data;
 mod failure;
+mod member;
 mod output;
+mod placement;
+mod scan;
 mod serve;
 mod status;
+mod target;
 mod up;
 mod values;
 
@@ -25,8 +29,8 @@ use failure::{Code, Failure};
 use output::{Format, Output};
 
 const EXAMPLES: &str = "Examples:
-  eraft up                                      a cluster of three on this machine
-  export ERAFT_CLUSTER=127.0.0.1:5001,127.0.0.1:5002,127.0.0.1:5003
+  eraft up                                      a sharded cluster on this machine
+  export ERAFT_CTRLERS=127.0.0.1:5001,127.0.0.1:5002,127.0.0.1:5003
   eraft put greeting hello && eraft get greeting
   eraft status
 
@@ -59,20 +63,30 @@ enum Command {
     Serve(serve::Serve),
     /// Start a whole cluster on this machine; Ctrl-C stops it in order.
     #[command(after_help = "Examples:
-  eraft up
-  eraft up --replicas 5 --data /tmp/five --port-base 7001
+  eraft up                               three controllers, and two groups of three
+  eraft up --groups 3 --shards 64 --data /tmp/three --port-base 7001
+  eraft up --single                      one group without controllers, for ERAFT_CLUSTER
 
-Data stays in --data and is used again the next time; the nodes' logs are there too, as n1.log, n2.log, ….
+Data stays in --data and is used again the next time, with the groups that have joined; groups that are new join.
+The nodes' logs are there too: ctrler/n1.log, g100/n1.log, ….
 A node that ends is reported and not started again; the cluster goes on without it.
-Exit codes: 0 stopped by a signal, 3 a port is in use or no leader was elected in time, 5 all nodes ended.")]
+Exit codes: 0 stopped by a signal, 2 --data holds a group that would not be started, 3 a port is in use or the
+cluster does not serve in time, 5 all nodes ended.")]
     Up(up::Up),
+    #[command(flatten)]
+    Placement(placement::Placement),
     /// Show every node: its role, term, progress and size.
     #[command(after_help = "Examples:
   eraft status
+  eraft status --list-shards
   eraft status -o json | jq '.nodes[] | select(.online | not)'
 
-LAG is how many committed entries a node has not applied yet. Exit code 3 if no node answers.")]
+SHARDS are those that the node serves, and then those that are on their way: Pulling (they arrive), BePulling (they
+are fetched by another group), GCing and Deleting (what another group has now is cleaned up). LAG is how many committed entries a node has not applied yet. Exit code 3 if no node answers.")]
     Status(status::StatusArgs),
+    /// The group's members and its leader.
+    #[command(subcommand)]
+    Member(member::Member),
     /// Print the value of a key.
     #[command(after_help = "Examples:
   eraft get greeting
@@ -100,14 +114,23 @@ A key that does not exist is exit code 1; an empty value prints nothing and is e
     Delete(data::Delete),
     /// Set a key if it holds OLD; exit code 1 if it does not.
     #[command(
-        override_usage = "eraft cas [OPTIONS] --cluster <A,B,C> <KEY> <OLD> <NEW>\n       \
-                          eraft cas [OPTIONS] --cluster <A,B,C> --absent <KEY> <NEW>",
+        override_usage = "eraft cas [OPTIONS] --ctrlers <A,B,C> <KEY> <OLD> <NEW>\n       \
+                          eraft cas [OPTIONS] --ctrlers <A,B,C> --absent <KEY> <NEW>",
         after_help = "Examples:
   eraft cas counter 1 2
   eraft cas lock --absent me             only if there is no such key
   eraft cas page OLD --file new.html"
     )]
     Cas(data::Cas),
+    /// List keys and values.
+    #[command(after_help = "Examples:
+  eraft scan --prefix user: --limit 100
+  eraft scan --hex                       for keys and values of any bytes
+  eraft scan -o json | jq -r .key        one object a line
+
+A line is KEY, a tab, VALUE; control characters are escaped there. The list is read page by page while others write:
+each page is true at one moment for each of its shards, the whole need not be.")]
+    Scan(scan::Scan),
     /// Measure throughput and latency.
     #[command(after_help = "Examples:
   eraft bench --clients 50 --seconds 10
@@ -153,13 +176,17 @@ async fn execute(command: Command, output: Output) -> Result<(), Failure> {
     match command {
         Command::Serve(serve::Serve::Kv(serve)) => serve.run(output).await,
         Command::Serve(serve::Serve::Ctrler(serve)) => serve.run(output).await,
+        Command::Serve(serve::Serve::Shard(serve)) => serve.run(output).await,
         Command::Up(up) => up.run(output).await,
+        Command::Placement(placement) => placement.run(output).await,
         Command::Status(status) => status.run(output).await,
+        Command::Member(member) => member.run(output).await,
         Command::Get(get) => get.run(output).await,
         Command::Put(put) => put.put(output).await,
         Command::Append(append) => append.append(output).await,
         Command::Delete(delete) => delete.run(output).await,
         Command::Cas(cas) => cas.run(output).await,
+        Command::Scan(scan) => scan.run(output).await,
         Command::Bench(bench) => bench.run(output).await,
         Command::Completion { shell } => {
             let mut script = Vec::new();

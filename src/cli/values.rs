@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::failure::Failure;
 use crate::addresses::{Addresses, AddressesError};
-use crate::types::NodeId;
+use crate::types::{GroupId, NodeId};
 
 /// The members of a group, `HOST:PORT,HOST:PORT,…`; the n-th one is node n.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,12 @@ impl FromStr for Cluster {
     }
 }
 
+impl From<Addresses> for Cluster {
+    fn from(addresses: Addresses) -> Self {
+        Self(addresses)
+    }
+}
+
 impl Cluster {
     /// Of addresses that are known to be good.
     pub(super) fn of(addresses: impl Iterator<Item = SocketAddr>) -> Self {
@@ -34,6 +40,11 @@ impl Cluster {
 
     /// Looks up the hosts' names. A name that has several addresses counts with its first one.
     pub(super) fn resolve(&self) -> Result<BTreeMap<NodeId, SocketAddr>, Failure> {
+        self.resolve_flag("--cluster")
+    }
+
+    /// The same, of the flag with this name.
+    pub(super) fn resolve_flag(&self, flag: &str) -> Result<BTreeMap<NodeId, SocketAddr>, Failure> {
         let mut nodes = BTreeMap::new();
         for (place, address) in self.0.as_slice().iter().enumerate() {
             let found = address.to_socket_addrs().map(|mut found| found.next());
@@ -45,7 +56,7 @@ impl Cluster {
                 Ok(None) => "the name has no address".to_owned(),
                 Err(error) => error.to_string(),
             };
-            return Err(Failure::usage(format!("--cluster: {address}: {reason}")));
+            return Err(Failure::usage(format!("{flag}: {address}: {reason}")));
         }
         Ok(nodes)
     }
@@ -72,6 +83,15 @@ pub(super) fn positive_ms(text: &str) -> Result<u64, String> {
 pub(super) fn range_ms(text: &str) -> Result<(u64, u64), String> {
     let (low, high) = text.split_once("..").ok_or("write it like 300ms..600ms")?;
     Ok((positive_ms(low)?, positive_ms(high)?))
+}
+
+/// A group's number; 0 is nobody.
+pub(super) fn group_id(text: &str) -> Result<GroupId, String> {
+    match text.parse() {
+        Ok(0) => Err("group 0 is nobody; the first group may be 1".to_owned()),
+        Ok(group) => Ok(GroupId(group)),
+        Err(_) => Err("it should be a number, 1 or more".to_owned()),
+    }
 }
 
 /// `1048576`, `64KiB`, `1MiB`.

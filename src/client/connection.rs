@@ -14,6 +14,7 @@ use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ClientOptions;
+use crate::mutants::{MutantId, Mutants};
 use crate::proto::kv as pb;
 use crate::proto::kv::kv_client::KvClient;
 use crate::replica::frames::{Joiner, Splitter};
@@ -53,15 +54,25 @@ impl Connection {
         surroundings: Surroundings,
     ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE_CAPACITY);
-        let route =
-            Route { from: Party::Client(options.number), to: Party::Node(node), channel: Channel::Client };
+        let from = options.node.map_or(Party::Client(options.number), Party::Node);
+        let route = Route { from, to: Party::Node(node), channel: Channel::Client };
         let hello = pb::ClientHello {
             format_version: FORMAT_VERSION,
             cluster_id: options.cluster_id.clone(),
             party: options.number,
+            node: options.node.map_or(0, |node| node.0),
         };
         let connect_timeout = Duration::from_millis(options.attempt_ms);
-        let task = Task { route, address, hello, connect_timeout, surroundings: surroundings.clone(), queue };
+        let mutants = options.mutants;
+        let task = Task {
+            route,
+            address,
+            hello,
+            connect_timeout,
+            surroundings: surroundings.clone(),
+            mutants,
+            queue,
+        };
         tokio::spawn(task.run());
         Self { requests, surroundings }
     }
@@ -94,6 +105,7 @@ struct Task {
     hello: pb::ClientHello,
     connect_timeout: Duration,
     surroundings: Surroundings,
+    mutants: Mutants,
     queue: mpsc::Receiver<(pb::Request, Waiter)>,
 }
 
@@ -185,9 +197,12 @@ impl Task {
         let mut request = Some(first);
         let reason = loop {
             if let Some((mut request, waiter)) = request.take() {
-                next_id += 1;
-                request.id = next_id;
                 waiting.retain(|_, waiter| !waiter.is_closed());
+                next_id += 1;
+                if self.mutants.is(MutantId::AsyncCancelledAnswersAnother) {
+                    next_id = (1..).find(|id| !waiting.contains_key(id)).unwrap_or(next_id);
+                }
+                request.id = next_id;
                 waiting.insert(next_id, waiter);
                 if let Err(reason) =
                     self.send(&frames, splitter.split(&request), waiting.len() == 1, &mut replies).await

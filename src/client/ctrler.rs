@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{Client, Outcome, Refused};
+use super::group::{Ask, Group, Way};
+use super::session::Session;
+use super::{Client, Outcome, Refused, Target};
 use crate::ctrler::Config;
 use crate::proto::ctrler::change::Change;
 use crate::proto::ctrler::query::Which as Asked;
@@ -35,8 +37,9 @@ pub struct Found {
 impl Client {
     /// Makes the next config; its number. At most once, over all retries.
     pub async fn change(&self, change: Change) -> Outcome<ConfigNum> {
-        let change = pb::Change { change: Some(change) };
-        match self.mutate(mutation::Operation::Change(change), self.deadline()).await {
+        let (group, session) = self.ctrlers();
+        let change = mutation::Operation::Change(pb::Change { change: Some(change) });
+        match session.execute(group, change, self.context.deadline()).await {
             Outcome::Ok(done) => changed(done),
             Outcome::Refused(refused) => Outcome::Refused(refused),
             Outcome::Unknown(detail) => Outcome::Unknown(detail),
@@ -52,14 +55,14 @@ impl Client {
     /// is none yet. Any controller may answer, and one that is behind does not know better: who waits in a loop asks
     /// linearizably every now and then.
     pub async fn await_config(&self, after: ConfigNum) -> Outcome<Found> {
-        self.ask(Which::After(after), true, self.options.attempt_ms / 2).await
+        self.ask(Which::After(after), true, self.context.options.attempt_ms / 2).await
     }
 
     /// Says that `group` has adopted all configs up to `reached`, and whether it still holds anything; see
     /// [`crate::ctrler`].
     pub async fn report(&self, group: GroupId, reached: ConfigNum, holds: bool) -> Outcome<()> {
         let report = pb::Report { group: group.0, reached: reached.0, holds };
-        match self.attempts(request::Operation::Report(report), false, self.deadline()).await {
+        match self.tell_ctrlers(request::Operation::Report(report)).await {
             Outcome::Ok(Done { result: Some(done::Result::Reported(_)), .. }) => Outcome::Ok(()),
             Outcome::Ok(other) => Outcome::Unknown(format!("an answer to another question: {other:?}")),
             Outcome::Refused(refused) => Outcome::Refused(refused),
@@ -74,10 +77,33 @@ impl Client {
             Which::After(num) => Asked::After(num.0),
         };
         let query = pb::Query { which: Some(which), stale, wait_ms };
-        match self.attempts(request::Operation::Query(query), false, self.deadline()).await {
+        match self.tell_ctrlers(request::Operation::Query(query)).await {
             Outcome::Ok(done) => found(done),
             Outcome::Refused(refused) => Outcome::Refused(refused),
             Outcome::Unknown(detail) => Outcome::Unknown(detail),
+        }
+    }
+
+    async fn tell_ctrlers(&self, operation: request::Operation) -> Outcome<Done> {
+        self.ctrlers().0.attempts(&Ask::new(operation), self.context.deadline()).await
+    }
+
+    /// The controllers; a client of one group takes it for them.
+    fn ctrlers(&self) -> (&Group, &Session) {
+        match &self.target {
+            Target::Group(group, session) => (group, session),
+            Target::Shards(shards) => shards.configs().ctrlers().ctrlers(),
+        }
+    }
+
+    /// The config by which a client of a sharded store goes. A client of one group has none.
+    pub async fn config(&self) -> Outcome<Arc<Config>> {
+        match &self.target {
+            Target::Shards(shards) => shards.configs().get().await,
+            Target::Group(..) => {
+                let detail = "a single group keeps all keys: there is no config".to_owned();
+                Outcome::Refused(Refused { unavailable: false, detail })
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The client: finds the leader, retries, and says honestly how an operation ended.
+//! The client: finds the leader, retries, and says honestly how an operation ended. Of a sharded store, it finds the
+//! group first (`shards.rs`).
 //!
 //! - `Ok`: it took effect between invocation and return. `Refused`: it was certainly not executed. `Unknown`: it
 //!   may have been, or may still be.
@@ -8,26 +9,32 @@
 
 mod connection;
 mod ctrler;
+mod group;
+mod members;
+mod scan;
 mod session;
+mod shards;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::history::{Operation, OperationResult, Outcome as Recorded, Recorder};
-use crate::proto::kv::{self as pb, RefusedReason, done, mutation, mutation_result, reply, request};
-use crate::random::Site;
+use crate::mutants::Mutants;
+use crate::proto::kv::{self as pb, done, mutation, mutation_result, request};
 use crate::replica::Surroundings;
 use crate::replica::timers::Moment;
-use crate::types::NodeId;
+use crate::types::{NodeId, ShardId};
 pub use ctrler::{ConfigCache, Found, Which};
+pub use members::members;
+pub use scan::Page;
 
-use connection::{Connection, Lost};
+use group::{Ask, Context, Group, Way};
 use session::Session;
+use shards::Shards;
 
 /// Closing a session takes this long at most, in milliseconds.
 pub const CLOSE_MS: u64 = 1_000;
@@ -35,12 +42,14 @@ pub const CLOSE_MS: u64 = 1_000;
 /// The timings of a client.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// The members of the group.
+    /// The members of the group; of a sharded store, its controllers.
     pub nodes: BTreeMap<NodeId, SocketAddr>,
     /// The cluster that the nodes must be of; empty: any.
     pub cluster_id: String,
     /// The simulator's number of this client; 0 otherwise.
     pub number: u64,
+    /// The node that this client is a part of, if it is.
+    pub node: Option<NodeId>,
     /// An operation that has no answer by then ends as unknown or refused.
     pub deadline_ms: u64,
     /// One attempt at one node may take this long.
@@ -49,6 +58,8 @@ pub struct ClientOptions {
     pub backoff_ms: (u64, u64),
     /// The servers' window of a session; at most this many numbers are in use.
     pub session_window: u64,
+    /// Planted bugs; of size zero without the feature `mutants`.
+    pub mutants: Mutants,
 }
 
 impl ClientOptions {
@@ -58,10 +69,12 @@ impl ClientOptions {
             nodes,
             cluster_id: String::new(),
             number: 0,
+            node: None,
             deadline_ms: 10_000,
             attempt_ms: 1_000,
             backoff_ms: (5, 250),
             session_window: 64,
+            mutants: Mutants::default(),
         }
     }
 }
@@ -77,6 +90,17 @@ pub enum Outcome<T> {
     Unknown(String),
 }
 
+impl<T> Outcome<T> {
+    /// What it came to, or why not, for those who try again in either case.
+    pub(crate) fn into_result(self) -> Result<T, String> {
+        match self {
+            Outcome::Ok(value) => Ok(value),
+            Outcome::Refused(refused) => Err(refused.detail),
+            Outcome::Unknown(detail) => Err(detail),
+        }
+    }
+}
+
 /// Why an operation was certainly not executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -86,55 +110,41 @@ pub struct Refused {
     pub detail: String,
 }
 
-/// Talks to one group. Cheap to share; operations run concurrently.
+/// Talks to one group, or to a sharded store. Cheap to share; operations run concurrently.
 pub struct Client {
-    options: ClientOptions,
-    surroundings: Surroundings,
+    context: Arc<Context>,
     recorder: Option<Arc<Recorder>>,
-    connections: BTreeMap<NodeId, Connection>,
-    session: Session,
-    /// The node to ask first: the last one that led.
-    leader: AtomicU64,
-    jitter: Mutex<Site>,
+    target: Target,
 }
 
-/// What one attempt showed.
-enum Attempt {
-    Done(pb::Done),
-    /// Not executed by this attempt, and another node or time will not help.
-    Rejected(RefusedReason, String),
-    /// Not executed by this attempt; try again.
-    Again {
-        hint: Option<NodeId>,
-        detail: String,
-    },
-    /// It may have been taken.
-    Ambiguous {
-        hint: Option<NodeId>,
-        detail: String,
-    },
+/// Where operations go.
+enum Target {
+    /// To the one group that there is.
+    Group(Group, Session),
+    /// To the group that has the key's shard.
+    Shards(Box<Shards>),
 }
 
 impl Client {
-    /// A client of the group; it connects when it is used.
+    /// A client of the group whose members are `options.nodes`; it connects when it is used.
     pub fn new(options: ClientOptions, surroundings: Surroundings, recorder: Option<Arc<Recorder>>) -> Self {
-        let jitter = surroundings.draws.site("client-backoff", options.number);
-        let connections = options
-            .nodes
-            .iter()
-            .map(|(node, address)| (*node, Connection::new(*node, *address, &options, surroundings.clone())))
-            .collect();
-        let session = Session::new(options.session_window, &surroundings.draws, options.number);
-        let first = options.nodes.keys().next().map_or(0, |node| node.0);
-        Self {
-            options,
-            surroundings,
-            recorder,
-            connections,
-            session,
-            leader: AtomicU64::new(first),
-            jitter: Mutex::new(jitter),
-        }
+        let context = Context::new(options, surroundings);
+        let group = Group::new(context.clone(), &context.options.nodes);
+        let session = Session::new(context.clone(), None);
+        Self { context, recorder, target: Target::Group(group, session) }
+    }
+
+    /// A client of the sharded store whose controllers are `options.nodes`. It asks them for the config when it is
+    /// first used, and finds everything else by it. Operators' commands and questions go to the controllers.
+    pub fn sharded(
+        options: ClientOptions,
+        surroundings: Surroundings,
+        recorder: Option<Arc<Recorder>>,
+    ) -> Self {
+        let ctrlers = Client::new(options.clone(), surroundings.clone(), None);
+        let context = Context::new(options, surroundings);
+        let shards = Shards::new(context.clone(), ConfigCache::new(ctrlers));
+        Self { context, recorder, target: Target::Shards(Box::new(shards)) }
     }
 
     /// The value of `key`, linearizably.
@@ -179,13 +189,12 @@ impl Client {
 
     /// Gives the session back, if there is one and nothing uses it; else the servers keep it until it was idle for
     /// long. Waits for [`CLOSE_MS`] at most, and does not say how it went: the session is only room in a table. The
-    /// next mutation opens another.
+    /// next mutation opens another. Of a sharded store, all shards' sessions.
     pub async fn close(&self) {
-        let Some(client) = self.session.leave() else { return };
-        let wait_ms = self.options.deadline_ms.min(CLOSE_MS);
-        let deadline = self.surroundings.clock.now().after(Duration::from_millis(wait_ms));
-        let close = request::Operation::CloseSession(pb::CloseSession { client: Some(client) });
-        self.attempts(close, false, deadline).await;
+        match &self.target {
+            Target::Group(group, session) => session.close(group).await,
+            Target::Shards(shards) => shards.close().await,
+        }
     }
 
     fn mismatch<T>(&self, outcome: Outcome<OperationResult>) -> Outcome<T> {
@@ -198,7 +207,7 @@ impl Client {
 
     /// Runs one operation to its end and records it.
     pub async fn execute(&self, operation: Operation) -> Outcome<OperationResult> {
-        let clock = &self.surroundings.clock;
+        let clock = self.context.clock();
         let recorded = self.recorder.as_ref().map(|recorder| recorder.invoke(&operation, clock.wall_ns()));
         let outcome = self.run(&operation).await;
         if let (Some(recorder), Some(handle)) = (&self.recorder, recorded) {
@@ -216,19 +225,17 @@ impl Client {
         }
     }
 
-    /// When an operation that begins now must have ended.
-    fn deadline(&self) -> Moment {
-        self.surroundings.clock.now().after(Duration::from_millis(self.options.deadline_ms))
-    }
-
     async fn run(&self, operation: &Operation) -> Outcome<(OperationResult, u64)> {
-        let deadline = self.deadline();
-        let done = match mutation_of(operation) {
-            None => {
-                let get = pb::Get { key: operation.key().clone(), stale: false };
-                self.attempts(request::Operation::Get(get), false, deadline).await
-            }
-            Some(mutation) => self.mutate(mutation, deadline).await,
+        let deadline = self.context.deadline();
+        let done = match &self.target {
+            Target::Group(group, session) => once(group, session, None, operation, deadline).await,
+            Target::Shards(shards) => match shards.config(deadline).await {
+                Ok(config) => {
+                    let shard = config.shard_of(operation.key());
+                    once(&**shards, &shards.session(shard), Some(shard), operation, deadline).await
+                }
+                Err(refused) => Outcome::Refused(refused),
+            },
         };
         match done {
             Outcome::Ok(done) => result_of(operation, done),
@@ -236,123 +243,23 @@ impl Client {
             Outcome::Unknown(detail) => Outcome::Unknown(detail),
         }
     }
+}
 
-    async fn mutate(&self, mutation: mutation::Operation, deadline: Moment) -> Outcome<pb::Done> {
-        let clock = &self.surroundings.clock;
-        let open = |client| {
-            let open = pb::OpenSession { client: Some(client) };
-            self.attempts(request::Operation::OpenSession(open), false, deadline)
-        };
-        let number = match self.session.number(clock, deadline, open).await {
-            Ok(number) => number,
-            Err(refused) => return Outcome::Refused(refused),
-        };
-        let execute = pb::Execute {
-            client: Some(number.client),
-            sequence: number.sequence,
-            acknowledged_below: number.acknowledged_below,
-            mutation: Some(pb::Mutation { operation: Some(mutation) }),
-        };
-        self.attempts(request::Operation::Execute(execute), true, deadline).await
-    }
-
-    /// Tries until there is an answer or the deadline passes. `counts`: whether an attempt without an answer may
-    /// have changed something.
-    async fn attempts(
-        &self,
-        operation: request::Operation,
-        counts: bool,
-        deadline: Moment,
-    ) -> Outcome<pb::Done> {
-        let clock = &self.surroundings.clock;
-        let (backoff_min, backoff_max) = self.options.backoff_ms;
-        let mut backoff_ms = backoff_min;
-        let mut maybe_taken = false;
-        let mut last = "no node could be asked".to_owned();
-        let mut node = NodeId(self.leader.load(Ordering::Relaxed));
-        while clock.now() < deadline {
-            let (hint, detail) = match self.attempt(node, &operation, deadline).await {
-                Attempt::Done(done) => {
-                    self.leader.store(node.0, Ordering::Relaxed);
-                    return Outcome::Ok(done);
-                }
-                Attempt::Rejected(reason, detail) => {
-                    if reason == RefusedReason::RefusedSessionExpired {
-                        self.session.forget();
-                    }
-                    return if maybe_taken {
-                        Outcome::Unknown(format!("an earlier attempt may have been taken; then: {detail}"))
-                    } else {
-                        Outcome::Refused(Refused { unavailable: false, detail })
-                    };
-                }
-                Attempt::Again { hint, detail } => (hint, detail),
-                Attempt::Ambiguous { hint, detail } => {
-                    maybe_taken |= counts;
-                    (hint, detail)
-                }
-            };
-            last = format!("{node}: {detail}");
-            let followed = hint.filter(|hint| *hint != node && self.connections.contains_key(hint));
-            node = followed.unwrap_or_else(|| self.after(node));
-            // A hint is followed at once the first time; hints that lead in circles are slowed down.
-            if followed.is_none() || backoff_ms > backoff_min {
-                let pause_ms =
-                    self.jitter.lock().expect("not poisoned").next().between(backoff_ms / 2, backoff_ms);
-                let pause = Duration::from_millis(pause_ms).min(deadline.since(clock.now()));
-                clock.sleep(pause).await;
-            }
-            backoff_ms = backoff_max.min(backoff_ms * 2);
+/// Runs one operation to its end.
+async fn once(
+    way: &impl Way,
+    session: &Session,
+    shard: Option<ShardId>,
+    operation: &Operation,
+    deadline: Moment,
+) -> Outcome<pb::Done> {
+    match mutation_of(operation) {
+        None => {
+            let get = pb::Get { key: operation.key().clone(), stale: false };
+            let ask = Ask { operation: request::Operation::Get(get), shard, session: None };
+            way.attempts(&ask, deadline).await
         }
-        if maybe_taken {
-            Outcome::Unknown(format!("no answer before the deadline; last, {last}"))
-        } else {
-            let detail = format!("nobody took it before the deadline; last, {last}");
-            Outcome::Refused(Refused { unavailable: true, detail })
-        }
-    }
-
-    /// The node after `node`, in a ring.
-    fn after(&self, node: NodeId) -> NodeId {
-        let mut following =
-            self.connections.range((std::ops::Bound::Excluded(node), std::ops::Bound::Unbounded));
-        let next = following.next().or_else(|| self.connections.iter().next());
-        next.map_or(node, |(next, _)| *next)
-    }
-
-    async fn attempt(&self, node: NodeId, operation: &request::Operation, deadline: Moment) -> Attempt {
-        let Some(connection) = self.connections.get(&node) else {
-            return Attempt::Again { hint: None, detail: "has no address".to_owned() };
-        };
-        let now = self.surroundings.clock.now();
-        let left = deadline.since(now).min(Duration::from_millis(self.options.attempt_ms));
-        let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-        let request = pb::Request { id: 0, deadline_ms, operation: Some(operation.clone()) };
-        let reply = match connection.call(request, left).await {
-            Ok(reply) => reply,
-            Err(Lost::NotSent(detail)) => return Attempt::Again { hint: None, detail },
-            Err(Lost::Sent(detail)) => return Attempt::Ambiguous { hint: None, detail },
-            Err(Lost::TurnedAway(detail)) => {
-                return Attempt::Rejected(RefusedReason::RefusedWrongCluster, format!("{node}: {detail}"));
-            }
-        };
-        let hint = |leader: u64| (leader != 0).then_some(NodeId(leader));
-        match reply.outcome {
-            Some(reply::Outcome::Done(done)) => Attempt::Done(done),
-            Some(reply::Outcome::Unknown(unknown)) => {
-                Attempt::Ambiguous { hint: hint(unknown.leader), detail: unknown.detail }
-            }
-            Some(reply::Outcome::Refused(refused)) => match refused.reason() {
-                RefusedReason::RefusedNotLeader
-                | RefusedReason::RefusedOverloaded
-                | RefusedReason::RefusedDeadline
-                | RefusedReason::RefusedUnhealthy => {
-                    Attempt::Again { hint: hint(refused.leader), detail: refused.detail }
-                }
-                reason => Attempt::Rejected(reason, refused.detail),
-            },
-            None => Attempt::Ambiguous { hint: None, detail: "a reply without an outcome".to_owned() },
-        }
+        Some(mutation) => session.execute(way, mutation, deadline).await,
     }
 }
 

@@ -5,26 +5,29 @@
 //! above it.
 
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::{Outcome, Refused};
-use crate::proto::kv as pb;
-use crate::random::{Draws, Site};
-use crate::replica::timers::{Clock, Moment};
+use super::group::{Ask, Context, Way};
+use super::{CLOSE_MS, Outcome, Refused};
+use crate::proto::kv::{self as pb, mutation, request};
+use crate::replica::timers::Moment;
+use crate::types::ShardId;
 
 pub(super) struct Session {
-    window: u64,
+    context: Arc<Context>,
+    /// Of a sharded store: the shard that it is of. It goes where the shard goes.
+    shard: Option<ShardId>,
     state: Mutex<State>,
     /// One opens, the others wait.
     opening: tokio::sync::Mutex<()>,
     released: Notify,
 }
 
+#[derive(Default)]
 struct State {
-    ids: Site,
     /// The open session.
     client: Option<pb::ClientId>,
     next: u64,
@@ -34,11 +37,11 @@ struct State {
 }
 
 /// A number in use; it is released when dropped.
-pub(super) struct Number<'a> {
+struct Number<'a> {
     session: &'a Session,
-    pub client: pb::ClientId,
-    pub sequence: u64,
-    pub acknowledged_below: u64,
+    client: pb::ClientId,
+    sequence: u64,
+    acknowledged_below: u64,
     generation: u64,
 }
 
@@ -54,20 +57,44 @@ impl Drop for Number<'_> {
 }
 
 impl Session {
-    pub(super) fn new(window: u64, draws: &Draws, number: u64) -> Self {
-        let state = State {
-            ids: draws.site("client-id", number),
-            client: None,
-            next: 1,
-            in_use: BTreeSet::new(),
-            generation: 0,
-        };
+    pub(super) fn new(context: Arc<Context>, shard: Option<ShardId>) -> Self {
         Self {
-            window,
-            state: Mutex::new(state),
+            context,
+            shard,
+            state: Mutex::default(),
             opening: tokio::sync::Mutex::new(()),
             released: Notify::new(),
         }
+    }
+
+    /// Executes `mutation` at most once, over all attempts.
+    pub(super) async fn execute(
+        &self,
+        way: &impl Way,
+        mutation: mutation::Operation,
+        deadline: Moment,
+    ) -> Outcome<pb::Done> {
+        let number = match self.number(way, deadline).await {
+            Ok(number) => number,
+            Err(refused) => return Outcome::Refused(refused),
+        };
+        let execute = pb::Execute {
+            client: Some(number.client),
+            sequence: number.sequence,
+            acknowledged_below: number.acknowledged_below,
+            mutation: Some(pb::Mutation { operation: Some(mutation) }),
+        };
+        let operation = request::Operation::Execute(execute);
+        way.attempts(&Ask { operation, shard: self.shard, session: Some(self) }, deadline).await
+    }
+
+    /// Gives the session back, if it is open and nothing uses it. Waits for [`CLOSE_MS`] at most.
+    pub(super) async fn close(&self, way: &impl Way) {
+        let Some(client) = self.leave() else { return };
+        let wait_ms = self.context.options.deadline_ms.min(CLOSE_MS);
+        let deadline = self.context.clock().now().after(Duration::from_millis(wait_ms));
+        let operation = request::Operation::CloseSession(pb::CloseSession { client: Some(client) });
+        way.attempts(&Ask { operation, shard: self.shard, session: None }, deadline).await;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -80,28 +107,20 @@ impl Session {
     }
 
     /// The open session, which is then no longer this client's; `None` if there is none or it is in use.
-    pub(super) fn leave(&self) -> Option<pb::ClientId> {
+    fn leave(&self) -> Option<pb::ClientId> {
         let mut state = self.lock();
         if state.in_use.is_empty() { state.client.take() } else { None }
     }
 
-    /// A number for one operation; opens a session with `open` if there is none.
-    pub(super) async fn number<F, O>(
-        &self,
-        clock: &Clock,
-        deadline: Moment,
-        open: F,
-    ) -> Result<Number<'_>, Refused>
-    where
-        F: Fn(pb::ClientId) -> O,
-        O: Future<Output = Outcome<pb::Done>>,
-    {
+    /// A number for one operation; opens a session if there is none.
+    async fn number(&self, way: &impl Way, deadline: Moment) -> Result<Number<'_>, Refused> {
+        let clock = self.context.clock();
         loop {
             let mut released = std::pin::pin!(self.released.notified());
             released.as_mut().enable();
             match self.take() {
                 Taken::Number(number) => return Ok(number),
-                Taken::NotOpen => self.open(&open).await?,
+                Taken::NotOpen => self.open(way, deadline).await?,
                 Taken::WindowFull => {
                     let left = deadline.since(clock.now());
                     if clock.timeout(left, released).await.is_none() {
@@ -118,7 +137,7 @@ impl Session {
         let Some(client) = state.client else { return Taken::NotOpen };
         let sequence = state.next;
         let acknowledged_below = state.in_use.first().copied().unwrap_or(sequence);
-        if sequence >= acknowledged_below + self.window {
+        if sequence >= acknowledged_below + self.context.options.session_window {
             return Taken::WindowFull;
         }
         state.next += 1;
@@ -127,21 +146,15 @@ impl Session {
         Taken::Number(Number { session: self, client, sequence, acknowledged_below, generation })
     }
 
-    async fn open<F, O>(&self, open: &F) -> Result<(), Refused>
-    where
-        F: Fn(pb::ClientId) -> O,
-        O: Future<Output = Outcome<pb::Done>>,
-    {
+    async fn open(&self, way: &impl Way, deadline: Moment) -> Result<(), Refused> {
         let _one = self.opening.lock().await;
-        let client = {
-            let mut state = self.lock();
-            if state.client.is_some() {
-                return Ok(());
-            }
-            let mut draw = state.ids.next();
-            pb::ClientId { high: draw.bits(), low: draw.bits() }
-        };
-        match open(client).await {
+        if self.lock().client.is_some() {
+            return Ok(());
+        }
+        let mut draw = self.context.draw_id();
+        let client = pb::ClientId { high: draw.bits(), low: draw.bits() };
+        let operation = request::Operation::OpenSession(pb::OpenSession { client: Some(client) });
+        match way.attempts(&Ask { operation, shard: self.shard, session: None }, deadline).await {
             Outcome::Ok(_) => {
                 let mut state = self.lock();
                 state.client = Some(client);

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::change::config_after;
-use super::{Change, Config, Refusal};
+use super::rebalance::Seat;
+use super::rebalance_tests::by_brute_force;
+use super::{Change, Config, Refusal, SHARDS_MAX};
 use crate::addresses::Addresses;
 use crate::types::{ConfigNum, GroupId, ShardId};
 
@@ -100,7 +102,7 @@ fn a_shard_may_be_pinned_where_it_is_and_pinned_anew() {
 }
 
 #[test]
-fn an_update_changes_addresses_alone() {
+fn eraft_b18_a_joined_group_gets_new_addresses_by_an_update_that_moves_nothing() {
     let before = config_after(&[join(&[1, 2])], 4);
     let update = Change::Update([(GroupId(1), at(1, 1))].into());
     let after = update.apply(&before).unwrap();
@@ -185,7 +187,7 @@ proptest! {
 
     #[test]
     fn whatever_the_history_every_config_is_whole_and_level(
-        shards in 1..13usize, wishes in prop::collection::vec(wish(), 1..24),
+        shards in prop_oneof![60 => 1..13usize, 1 => Just(SHARDS_MAX)], wishes in prop::collection::vec(wish(), 1..24),
     ) {
         let mut configs = vec![Config::empty(shards)];
         for wish in wishes {
@@ -223,6 +225,76 @@ proptest! {
                 let new = |owner: Option<GroupId>| owner.is_some_and(|g| !before.groups.contains_key(&g));
                 let moved = after.shards.iter().zip(&before.shards).filter(|(now, then)| now.owner != then.owner);
                 prop_assert!(moved.into_iter().all(|(now, _)| new(now.owner)), "who joins takes, the others stay");
+            }
+            configs.push(after);
+        }
+    }
+}
+
+/// The pins that `change` leaves.
+fn pins_after(before: &Config, change: &Change) -> BTreeMap<ShardId, GroupId> {
+    let pinned = before.placements().filter(|(_, placement)| placement.pinned);
+    let mut pins: BTreeMap<_, _> =
+        pinned.map(|(shard, placement)| (shard, placement.owner.unwrap())).collect();
+    match change {
+        Change::Leave(groups) => pins.retain(|_, group| !groups.contains(group)),
+        Change::Move { shard, group } => drop(pins.insert(*shard, *group)),
+        Change::Unpin { shard } => drop(pins.remove(shard)),
+        Change::Join(_) | Change::Update(_) | Change::Rollback(_) => {}
+    }
+    pins
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn in_small_cases_every_change_makes_the_best_of_all_configs(
+        shards in 1..6usize,
+        wishes in prop::collection::vec((wish(), 1..4u64, 0..5u64), 1..12),
+    ) {
+        let mut configs = vec![Config::empty(shards)];
+        for (wish, group, shard) in wishes {
+            let before = configs.last().unwrap().clone();
+            let group = GroupId(group);
+            let change = match wish {
+                // Of few groups, so that all assignments can be looked at.
+                Wish::Do(Change::Join(_)) => join(&[group.0]),
+                Wish::Do(Change::Leave(_)) => leave(&[group.0]),
+                Wish::Do(Change::Update(_)) => Change::Update([(group, at(group.0, shard))].into()),
+                Wish::Do(Change::Unpin { .. }) => unpin(shard),
+                Wish::Do(_) => move_to(shard, group.0),
+                Wish::RollBack(to) => Change::Rollback(to.get(&configs).clone()),
+            };
+            let Ok(after) = change.apply(&before) else { continue };
+            let owners = |config: &Config| config.shards.iter().map(|placement| placement.owner).collect::<Vec<_>>();
+            let joined = |config: &Config| config.groups.keys().copied().collect::<BTreeSet<_>>();
+            let mut groups = joined(&before);
+            match &change {
+                Change::Join(new) => groups.extend(new.keys()),
+                Change::Leave(gone) => groups.retain(|group| !gone.contains(group)),
+                _ => {}
+            }
+            if let Change::Rollback(to) = &change {
+                prop_assert_eq!(owners(&after), owners(to));
+                prop_assert_eq!(joined(&after), joined(to));
+                prop_assert_eq!(pins_after(&after, &join(&[])), pins_after(to, &join(&[])));
+                configs.push(after);
+                continue;
+            }
+            prop_assert_eq!(&joined(&after), &groups);
+            let pins = pins_after(&before, &change);
+            prop_assert_eq!(&pins_after(&after, &join(&[])), &pins, "a pin stays until it is unpinned");
+            let seat = |(shard, placement): (ShardId, &super::Placement)| match pins.get(&shard) {
+                Some(group) => Seat::Pinned(*group),
+                None => Seat::Free(placement.home()),
+            };
+            let seats: Vec<Seat> = before.placements().map(seat).collect();
+            let best = if groups.is_empty() { vec![None; shards] } else { by_brute_force(&seats, &groups) };
+            if matches!(change, Change::Update(_)) {
+                prop_assert_eq!(&after.shards, &before.shards, "an update moves nothing");
+            } else {
+                prop_assert_eq!(owners(&after), best, "{:?} after {}", change, self::owners(&before));
             }
             configs.push(after);
         }

@@ -83,7 +83,7 @@ impl Placement {
     }
 
     /// The group that has the shard's data without moving it: the owner, or the last one if nobody owns it now.
-    pub(super) fn home(&self) -> Option<GroupId> {
+    pub fn home(&self) -> Option<GroupId> {
         self.owner.or(self.source.map(|source| source.group))
     }
 }

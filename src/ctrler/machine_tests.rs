@@ -313,6 +313,37 @@ fn a_report_of_a_config_that_is_not_there_is_refused() {
 }
 
 #[test]
+fn eraft_b02_the_same_entries_again_make_the_same_configs() {
+    let entries = |controllers: &mut Controllers| {
+        for change in [join(&[1, 2]), move_to(0, 2), move_to(10, 2), leave(&[1]), Of::Rollback(1)] {
+            let _ = controllers.change(change);
+        }
+        controllers.report(1, 4, true);
+    };
+    let (mut first, mut again) = (Controllers::new(), Controllers::new());
+    entries(&mut first);
+    entries(&mut again);
+    assert_eq!(first.map, again.map);
+    assert_eq!(first.latest().num, ConfigNum(4), "the bad one made none");
+    // And a command that arrives once more makes no further config (eRaft's replicas counted on).
+    let change = mutation::Operation::Change(pb::Change { change: Some(Of::Rollback(1)) });
+    assert_eq!(first.execute(first.sequence, change), Did::Config(4));
+    assert_eq!(first.latest(), again.latest());
+}
+
+#[test]
+fn eraft_b11_a_report_that_says_nothing_new_writes_nothing() {
+    let mut controllers = Controllers::new();
+    controllers.change(join(&[1, 2])).unwrap();
+    controllers.report(1, 1, true);
+    let before = controllers.map.clone();
+    for (group, reached) in [(1, 1), (1, 0), (3, 1)] {
+        assert_eq!(controllers.report(group, reached, true), CtrlerReply::Reported);
+        assert_eq!(controllers.map, before, "group {group}, config {reached}");
+    }
+}
+
+#[test]
 fn a_damaged_config_is_an_error_that_names_its_key() {
     let mut controllers = Controllers::new();
     controllers.change(join(&[1])).unwrap();
@@ -337,6 +368,74 @@ proptest! {
             controllers.apply_bytes(&command);
         }
         prop_assert!(controllers.change(join(&[2])).is_ok());
+    }
+}
+
+/// What a group is to the controllers: the last config that it reported, and what it needs is kept from there.
+#[derive(Clone, Debug)]
+enum Event {
+    Join(u64),
+    Leave(u64),
+    Move(u64, u64),
+    /// So many configs back from the latest.
+    Report(u64, u64, bool),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let group = || 1..=3u64;
+    prop_oneof![
+        2 => group().prop_map(Event::Join),
+        2 => group().prop_map(Event::Leave),
+        3 => (0..10u64, group()).prop_map(|(shard, group)| Event::Move(shard, group)),
+        6 => (group(), 0..3u64, any::<bool>()).prop_map(|(group, back, holds)| Event::Report(group, back, holds)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_config_is_kept_as_long_as_a_group_needs_it_or_operators_want_it(
+        history_configs in 0..4u64, events in prop::collection::vec(event(), 1..60),
+    ) {
+        let mut controllers = Controllers::with(CtrlerLimits { history_configs, ..CtrlerLimits::default() });
+        // The rule of the machine's text, over all configs that were ever made.
+        let mut reached: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut made = vec![Config::empty(SHARDS_DEFAULT)];
+        let mut oldest = 0;
+        for event in events {
+            let change = match event {
+                Event::Join(group) => join(&[group]),
+                Event::Leave(group) => leave(&[group]),
+                Event::Move(shard, group) => move_to(shard, group),
+                Event::Report(group, back, holds) => {
+                    let latest = made.len() as u64 - 1;
+                    let now = latest.saturating_sub(back);
+                    controllers.report(group, now, holds);
+                    let is_joined = made.last().unwrap().groups.contains_key(&GroupId(group));
+                    if !holds && now == latest && !is_joined {
+                        reached.remove(&group);
+                    } else if let Some(reached) = reached.get_mut(&group) {
+                        *reached = now.max(*reached);
+                    }
+                    oldest = oldest.max(reached.values().copied().chain([latest.saturating_sub(history_configs)]).min().unwrap());
+                    let (_, latest, kept) = controllers.query(CtrlerQuery::Latest);
+                    prop_assert_eq!((latest + 1, kept), (made.len() as u64, oldest));
+                    continue;
+                }
+            };
+            let latest = made.len() as u64 - 1;
+            if controllers.change(change) != Ok(latest + 1) {
+                continue;
+            }
+            made.push(controllers.latest());
+            for group in made.last().unwrap().groups.keys() {
+                reached.entry(group.0).or_insert(latest);
+            }
+            oldest = oldest.max(reached.values().copied().chain([(latest + 1).saturating_sub(history_configs)]).min().unwrap());
+            for (num, config) in (0..).zip(&made) {
+                let kept = controllers.query(CtrlerQuery::Num(ConfigNum(num))).0;
+                prop_assert_eq!(kept.as_ref(), (num >= oldest).then_some(config), "config {} of {}", num, latest + 1);
+            }
+        }
     }
 }
 

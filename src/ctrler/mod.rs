@@ -11,7 +11,8 @@
 //! that it has reached, and whether it holds anything: owns a shard, or keeps data that another group has yet to fetch.
 //! Configs are kept for it from the one that joined it until it reports, at the latest config, that it is not joined
 //! and holds nothing. So a group that is told that the next config is not kept any more held nothing when it said so
-//! and got nothing since: it goes on with the oldest config that is kept. The same goes for a group that is new.
+//! and got nothing since: it goes on with the oldest config that is kept. The same goes for a group that is new. The
+//! group's machine takes neither the controllers' word alone nor its own (`shardkv/adopt.rs`).
 //!
 //! Groups that hold configs back cost memory only: a config has at most [`CONFIG_BYTES_MAX`] bytes.
 

@@ -47,7 +47,7 @@ fn the_rule_by_example() {
 }
 
 /// The rule as it is written in the module's text, over all assignments that there are.
-fn by_brute_force(seats: &[Seat], groups: &BTreeSet<GroupId>) -> Vec<Option<GroupId>> {
+pub(super) fn by_brute_force(seats: &[Seat], groups: &BTreeSet<GroupId>) -> Vec<Option<GroupId>> {
     let groups: Vec<GroupId> = groups.iter().copied().collect();
     let mut best = None;
     for number in 0..groups.len().pow(seats.len() as u32) {

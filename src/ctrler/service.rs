@@ -6,10 +6,10 @@ use super::machine::{CtrlerAnswer, CtrlerMachine, CtrlerQuery, CtrlerReply};
 use crate::proto::kv::{command, done, mutation, request};
 use crate::proto::{admin, ctrler as pb};
 use crate::service::{Refusal, Served, Wanted, of_reply};
-use crate::types::ConfigNum;
+use crate::types::{ConfigNum, Index, ShardId};
 
 impl Served for CtrlerMachine {
-    fn take(&self, operation: request::Operation) -> Wanted<CtrlerQuery> {
+    fn take(&self, operation: request::Operation, _: Option<ShardId>) -> Wanted<CtrlerQuery> {
         match operation {
             request::Operation::OpenSession(open) => Wanted::Command(command::Operation::OpenSession(open)),
             request::Operation::CloseSession(close) => {
@@ -35,7 +35,10 @@ impl Served for CtrlerMachine {
                 let wait = if matches!(query, CtrlerQuery::After(_)) { wait } else { Duration::ZERO };
                 Wanted::Query { query, stale, wait }
             }
-            request::Operation::Get(_) => Wanted::Refused(no_keys()),
+            request::Operation::Get(_)
+            | request::Operation::Scan(_)
+            | request::Operation::Pull(_)
+            | request::Operation::Arrived(_) => Wanted::Refused(no_keys()),
         }
     }
 
@@ -46,14 +49,14 @@ impl Served for CtrlerMachine {
         }
     }
 
-    fn answered(answer: CtrlerAnswer) -> Option<done::Result> {
+    fn answered(answer: CtrlerAnswer, index: Index) -> Result<(done::Result, u64), Refusal> {
         match answer {
-            CtrlerAnswer::Config { config, latest, oldest } => Some(done::Result::Query(pb::Answer {
-                config: config.as_ref().map(Into::into),
-                latest: latest.0,
-                oldest: oldest.0,
-            })),
-            CtrlerAnswer::Status { .. } => None,
+            CtrlerAnswer::Config { config, latest, oldest } => {
+                let config = config.as_ref().map(Into::into);
+                let answer = pb::Answer { config, latest: latest.0, oldest: oldest.0 };
+                Ok((done::Result::Query(answer), index.0))
+            }
+            CtrlerAnswer::Status { .. } => Err(Refusal::malformed("an answer to another question")),
         }
     }
 

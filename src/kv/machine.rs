@@ -8,7 +8,7 @@ use crate::machine::StateMachine;
 use crate::mutants::Mutants;
 use crate::raft::Position;
 use crate::session::{self, Reply, Whole, load_table};
-use crate::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError};
+use crate::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError, collect};
 
 /// The key-value state machine; see [`super`] for its keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -46,8 +46,13 @@ pub enum KvAnswer {
         /// `None`: there is no such key.
         value: Option<Vec<u8>>,
     },
-    /// To [`KvQuery::Scan`]: keys and values. A page without a pair: there is nothing further.
-    Pairs(Vec<Pair>),
+    /// To [`KvQuery::Scan`].
+    Pairs {
+        /// Keys and values.
+        pairs: Vec<Pair>,
+        /// True if there is nothing further.
+        all: bool,
+    },
     /// To [`KvQuery::Status`].
     Status(KvStatus),
 }
@@ -110,11 +115,11 @@ impl StateMachine for KvMachine {
                 if let Some(after) = after {
                     range = range.after(&user_key(after));
                 }
-                let mut pairs = view.page(&range, *limit)?;
+                let (mut pairs, all) = collect(view, range, *limit)?;
                 for (key, _) in &mut pairs {
                     key.drain(..user_key(b"").len());
                 }
-                Ok(KvAnswer::Pairs(pairs))
+                Ok(KvAnswer::Pairs { pairs, all })
             }
             KvQuery::Status => {
                 let table = load_table(view)?;

@@ -462,3 +462,22 @@ fn the_mutant_no_dedup_executes_a_retry_again() {
     group.append(1, 0, 0, "a");
     assert_eq!(group.get("k"), Some(b"aa".to_vec()));
 }
+
+#[cfg(feature = "mutants")]
+#[test]
+fn the_mutant_dedup_without_session_answers_one_client_with_the_reply_of_another() {
+    let mut group = Group::with(small(), Mutants::with(crate::mutants::MutantId::KvDedupWithoutSession));
+    group.open(1, 0);
+    group.open(2, 0);
+    group.append(1, 0, 0, "a");
+    group.append(2, 0, 0, "b");
+    assert_eq!(group.get("k"), Some(b"a".to_vec()));
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn the_mutant_evicted_executed_runs_what_no_session_asked_for() {
+    let mut group = Group::with(small(), Mutants::with(crate::mutants::MutantId::KvEvictedExecuted));
+    group.append(1, 0, 0, "a");
+    assert_eq!(group.get("k"), Some(b"a".to_vec()));
+}

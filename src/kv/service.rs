@@ -5,14 +5,21 @@ use std::time::Duration;
 use super::{KvAnswer, KvLimits, KvMachine, KvQuery, KvReply};
 use crate::proto::admin;
 use crate::proto::kv::mutation::Operation;
-use crate::proto::kv::{Execute, GetResult, Limits, RefusedReason, command, done, request};
+use crate::proto::kv::{Execute, GetResult, Limits, Pair, RefusedReason, ScanResult, command, done, request};
 use crate::service::{Refusal, Served, Wanted, of_reply};
+use crate::types::{Index, ShardId};
+use crate::view::PageLimit;
 
 impl Served for KvMachine {
-    fn take(&self, operation: request::Operation) -> Wanted<KvQuery> {
+    fn take(&self, operation: request::Operation, _: Option<ShardId>) -> Wanted<KvQuery> {
         match operation {
             request::Operation::Get(get) => {
                 Wanted::Query { query: KvQuery::Get { key: get.key }, stale: get.stale, wait: Duration::ZERO }
+            }
+            request::Operation::Scan(scan) => {
+                let limit = PageLimit { pairs_max: pairs_max(scan.pairs_max), ..SCAN_LIMIT };
+                let query = KvQuery::Scan { prefix: scan.prefix, after: scan.after, limit };
+                Wanted::Query { query, stale: scan.stale, wait: Duration::ZERO }
             }
             request::Operation::OpenSession(open) => Wanted::Command(command::Operation::OpenSession(open)),
             request::Operation::CloseSession(close) => {
@@ -25,6 +32,9 @@ impl Served for KvMachine {
             request::Operation::Query(_) | request::Operation::Report(_) => {
                 Wanted::Refused(Refusal::not_served("this node keeps keys; ask the controllers for configs"))
             }
+            request::Operation::Pull(_) | request::Operation::Arrived(_) => {
+                Wanted::Refused(Refusal::not_served("this node keeps all keys and gives no shard away"))
+            }
         }
     }
 
@@ -32,11 +42,16 @@ impl Served for KvMachine {
         of_reply(reply)
     }
 
-    fn answered(answer: KvAnswer) -> Option<done::Result> {
-        match answer {
-            KvAnswer::Value { value } => Some(done::Result::Get(GetResult { value: value.map(Into::into) })),
-            KvAnswer::Status(_) | KvAnswer::Pairs(_) => None,
-        }
+    fn answered(answer: KvAnswer, index: Index) -> Result<(done::Result, u64), Refusal> {
+        let result = match answer {
+            KvAnswer::Value { value } => done::Result::Get(GetResult { value: value.map(Into::into) }),
+            KvAnswer::Pairs { pairs, all } => {
+                let pair = |(key, value): (Vec<u8>, Vec<u8>)| Pair { key: key.into(), value: value.into() };
+                done::Result::Scan(ScanResult { pairs: pairs.into_iter().map(pair).collect(), more: !all })
+            }
+            KvAnswer::Status(_) => return Err(Refusal::malformed("an answer to another question")),
+        };
+        Ok((result, index.0))
     }
 
     fn limits(&self) -> Option<Limits> {
@@ -51,6 +66,17 @@ impl Served for KvMachine {
         if let KvAnswer::Status(own) = answer {
             status.sessions = own.sessions;
         }
+    }
+}
+
+/// What one page of a scan may hold, whatever a client asks for.
+const SCAN_LIMIT: PageLimit = PageLimit { pairs_max: 4 << 10, bytes_max: 512 << 10 };
+
+/// How many pairs a page may hold if a client asks for `wanted`.
+fn pairs_max(wanted: u64) -> usize {
+    match usize::try_from(wanted) {
+        Ok(wanted @ 1..) => wanted.min(SCAN_LIMIT.pairs_max),
+        _ => SCAN_LIMIT.pairs_max,
     }
 }
 
@@ -70,5 +96,5 @@ fn refuse_early(limits: &KvLimits, execute: &Execute) -> Option<Refusal> {
     let checks = [("key", key.len(), limits.key_bytes_max), ("value", value, limits.value_bytes_max)];
     let (what, bytes, bytes_max) = checks.into_iter().find(|(_, bytes, bytes_max)| bytes > bytes_max)?;
     let detail = format!("the {what} has {bytes} bytes; at most {bytes_max} are allowed");
-    Some(Refusal { reason: RefusedReason::RefusedTooLarge, detail })
+    Some(Refusal::new(RefusedReason::RefusedTooLarge, detail))
 }

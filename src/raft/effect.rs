@@ -24,7 +24,7 @@ pub enum Timer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WriteId(pub u64);
 
-/// Names a proposal or a read of this node's clients; chosen by the shell.
+/// Names a proposal, a read or a transfer that this node was asked for; chosen by the shell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
@@ -77,6 +77,13 @@ pub enum Input {
     Propose(Vec<(RequestId, Bytes)>),
     /// A linearizable read wants to know from which index on the state may be read.
     Read(RequestId),
+    /// An operator wants another member to lead.
+    Transfer {
+        /// The request.
+        id: RequestId,
+        /// Who is to lead.
+        to: NodeId,
+    },
     /// All writes up to this one are durable.
     Persisted(WriteId),
     /// The state up to here is durable and nobody needs the entries any more.
@@ -111,13 +118,17 @@ pub enum Input {
     },
 }
 
-/// Why a proposal or a read was not taken. In each case it was certainly not executed.
+/// Why a proposal, a read or a transfer was not taken. In each case it was certainly not executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Refusal {
     /// Ask the leader, if one is known.
     NotLeader(Option<NodeId>),
     /// Too much is waiting already.
     Overloaded,
+    /// Leadership is on its way to this member.
+    Transferring(NodeId),
+    /// The member has no vote, so it cannot lead.
+    NotVoter,
 }
 
 /// What the shell is to do. In one step's list, in order, except where `after` says that it has to wait.
@@ -151,7 +162,15 @@ pub enum Effect {
         /// Apply at least this far first.
         index: Index,
     },
-    /// The proposal or read was not taken.
+    /// A transfer of leadership is over.
+    TransferEnded {
+        /// Which.
+        id: RequestId,
+        /// True: the target did not take over in time, and this node leads on. False: the target leads already, or
+        /// this node leads no more, and an election decides who does.
+        given_up: bool,
+    },
+    /// The proposal, read or transfer was not taken.
     Refused {
         /// Which.
         id: RequestId,

@@ -6,6 +6,8 @@
 //! - A vote leaves only once it is durable; a candidate's own vote counts only once it is durable, and it asks for
 //!   votes only once its log and term are: else it could come back with a shorter log and count answers that were
 //!   given for the longer one.
+//! - A candidate that its leader has named skips the pre-vote, and its votes do not wait for the leader to be gone
+//!   (`transfer.rs`).
 //! - A leader that has not heard from a quorum for an election timeout steps down.
 
 use std::collections::BTreeMap;
@@ -26,11 +28,11 @@ impl Raft {
         }
         out.push(Effect::Arm(Timer::Election));
         self.leader = None;
-        if !self.membership().is_voter(self.config.id) {
+        if !self.membership().is_voter(self.config.id) || self.lacks_state() {
             return;
         }
         if self.config.mutants.is(MutantId::ElectionNoPreVote) {
-            return self.campaign(out);
+            return self.campaign(false, out);
         }
         self.role = Role::PreCandidate { votes: BTreeMap::from([(self.config.id, true)]) };
         let message = Message { term: self.hard.term.next(), body: Body::PreVote { last: self.log.last() } };
@@ -49,6 +51,7 @@ impl Raft {
         if unchecked || quorum::is_quorum(&membership, heard) {
             leader.progress.values_mut().for_each(|peer| peer.active = false);
             out.push(Effect::Arm(Timer::Election));
+            self.give_up_transfer(out);
         } else {
             self.become_follower(self.hard.term, None, out);
         }
@@ -85,19 +88,20 @@ impl Raft {
     fn pre_vote_decided(&mut self, out: &mut Vec<Effect>) {
         let Role::PreCandidate { votes } = &self.role else { return };
         match quorum::tally(self.membership(), |node| votes.get(&node).copied()) {
-            Outcome::Won => self.campaign(out),
+            Outcome::Won => self.campaign(false, out),
             Outcome::Lost => self.role = Role::Follower,
             Outcome::Pending => {}
         }
     }
 
-    fn campaign(&mut self, out: &mut Vec<Effect>) {
+    /// Asks for votes in the next term; `transfer`: because the leader wants it.
+    pub(super) fn campaign(&mut self, transfer: bool, out: &mut Vec<Effect>) {
         self.hard = HardState { term: self.hard.term.next(), vote: Some(self.config.id) };
         let own_vote = self.persist(None, None, Vec::new(), out);
         self.role = Role::Candidate { votes: BTreeMap::new(), own_vote };
         out.push(Effect::Arm(Timer::Election));
         for to in self.voting_peers() {
-            let body = Body::Vote { last: self.log.last() };
+            let body = Body::Vote { last: self.log.last(), transfer };
             if self.config.mutants.is(MutantId::ElectionVoteRequestedBeforeDurable) {
                 self.send(to, body, out);
             } else {
@@ -117,11 +121,12 @@ impl Raft {
     }
 
     /// A candidate of the current term asks for our vote (section 5.2).
-    pub(super) fn vote(&mut self, from: NodeId, last: Position, out: &mut Vec<Effect>) {
+    pub(super) fn vote(&mut self, from: NodeId, last: Position, transfer: bool, out: &mut Vec<Effect>) {
         let mutants = self.config.mutants;
         let free = self.hard.vote.is_none_or(|vote| vote == from) || mutants.is(MutantId::ElectionVoteTwice);
-        let up_to_date =
-            last.is_up_to_date_with(self.log.last()) || mutants.is(MutantId::ElectionVoteWithoutLogCheck);
+        let up_to_date = last.is_up_to_date_with(self.log.last())
+            || mutants.is(MutantId::ElectionVoteWithoutLogCheck)
+            || (transfer && mutants.is(MutantId::ElectionTransferVoteWithoutLogCheck));
         // A candidate's vote is its own, a leader's was.
         let may_vote = matches!(self.role, Role::Follower | Role::PreCandidate { .. });
         let granted = free && up_to_date && may_vote;
@@ -163,8 +168,13 @@ impl Raft {
     fn become_leader(&mut self, out: &mut Vec<Effect>) {
         let next = self.log.last().index.next();
         let progress = self.peers().into_iter().map(|peer| (peer, Progress::new(next))).collect();
-        self.role =
-            Role::Leader(Leader { progress, opened_at: next, reads: Reads::default(), uncommitted_bytes: 0 });
+        self.role = Role::Leader(Leader {
+            progress,
+            opened_at: next,
+            reads: Reads::default(),
+            uncommitted_bytes: 0,
+            transfer: None,
+        });
         self.leader = Some(self.config.id);
         out.push(Effect::Arm(Timer::Election));
         out.push(Effect::Arm(Timer::Heartbeat));

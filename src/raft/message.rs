@@ -91,6 +91,8 @@ pub enum Body {
     Vote {
         /// The end of the candidate's log.
         last: Position,
+        /// The leader of the term before wants it, so having a leader is no reason not to vote.
+        transfer: bool,
     },
     /// The answer; durable at the sender before it left.
     VoteReply {
@@ -130,7 +132,12 @@ pub enum Body {
     HeartbeatReply {
         /// The round of the heartbeat.
         round: u64,
+        /// It asks for a snapshot, although its log may be the leader's: it has lost its state.
+        lacks_state: bool,
     },
+    /// The leader wants the receiver to lead: ask for votes at once (dissertation, section 3.10). The answer is a
+    /// later term.
+    TimeoutNow,
 }
 
 impl Body {

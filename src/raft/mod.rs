@@ -36,6 +36,12 @@
 //! with it. Figure 8 of the paper shows how counting an old entry loses it again. A new leader therefore opens its term
 //! with an entry that says nothing.
 //!
+//! # Leadership transfer
+//!
+//! An operator may name the next leader (dissertation, section 3.10). The leader takes no more proposals, brings the
+//! target up to date and tells it to ask for votes at once; only such a request is heard by those who hear a leader.
+//! If the target has not taken over within an election timeout, the leader goes on.
+//!
 //! # Durability
 //!
 //! Nothing here waits for a disk. A write leaves as [`Effect::Persist`] and comes back as [`Input::Persisted`]; what
@@ -67,7 +73,6 @@
 //! # Not implemented
 //!
 //! - Entries that change the members: the rules are here, nothing proposes them yet.
-//! - Leadership transfer.
 //! - Lease reads, on purpose: a paused process serves an expired lease.
 
 mod effect;
@@ -84,6 +89,7 @@ mod replication;
 #[cfg(test)]
 mod script;
 mod snapshot;
+mod transfer;
 mod writes;
 
 pub use effect::{Base, Effect, HardState, Input, Persist, Refusal, RequestId, Timer, WriteId};
@@ -93,3 +99,4 @@ pub use message::{Body, ENTRY_OVERHEAD_BYTES, Entry, Message, Payload, Position}
 pub use progress::{Flow, Inflight, Progress, Window};
 pub use raft::{Config, Leader, Raft, Role};
 pub use read::Reads;
+pub use transfer::Transfer;

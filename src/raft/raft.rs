@@ -8,6 +8,7 @@ use super::membership::Membership;
 use super::message::{Body, Entry, Message, Payload, Position};
 use super::progress::{Progress, Window};
 use super::read::Reads;
+use super::transfer::Transfer;
 use super::writes::Writes;
 use crate::mutants::{MutantId, Mutants};
 use crate::types::{Index, NodeId, Term};
@@ -23,8 +24,11 @@ pub struct Config {
     pub append_bytes_max: usize,
     /// Unanswered appends per member.
     pub window: Window,
-    /// Proposals are refused while this many bytes of entries wait to be committed.
+    /// Proposals are refused while this many bytes of entries wait to be committed and durable here: a group that has
+    /// no majority, or a leader whose disk stands still, keeps no more.
     pub uncommitted_bytes_max: usize,
+    /// The same in entries, for small ones.
+    pub uncommitted_entries_max: u64,
     /// Reads are refused while this many wait.
     pub reads_max: usize,
     /// Planted bugs; of size zero without the feature `mutants`.
@@ -40,6 +44,7 @@ impl Config {
             append_bytes_max: 1 << 20,
             window: Window { appends_max: 64, bytes_max: 8 << 20 },
             uncommitted_bytes_max: 64 << 20,
+            uncommitted_entries_max: 128 << 10,
             reads_max: 16 << 10,
             mutants: Mutants::default(),
         }
@@ -88,8 +93,10 @@ pub struct Leader {
     pub opened_at: Index,
     /// Linearizable reads that wait.
     pub reads: Reads,
-    /// What this leader appended and has not committed, in bytes.
+    /// What this leader appended and has not handed to [`Effect::Apply`], in bytes.
     pub uncommitted_bytes: usize,
+    /// Leadership is on its way to another member.
+    pub transfer: Option<Transfer>,
 }
 
 /// One node of a group.
@@ -111,10 +118,12 @@ pub struct Raft {
 impl Raft {
     /// A node as its disk remembers it: its vote, its log, and the index up to which its state is durable.
     /// Its first effect is to arm the election timer; a fresh follower, it waits for one timeout before it asks.
+    ///
+    /// `applied` below the log's base says that the state is lost: see [`Raft::lacks_state`].
     pub fn new(config: Config, hard: HardState, log: Log, applied: Index, out: &mut Vec<Effect>) -> Self {
         assert!(
-            log.base().index <= applied && applied <= log.last().index,
-            "the state's applied index lies outside of the log; the open-time rule was not applied"
+            applied <= log.last().index,
+            "the state's applied index lies beyond the log; the open-time rule was not applied"
         );
         out.push(Effect::Arm(Timer::Election));
         // A snapshot's state becomes durable on its own, so a crash may keep it and lose the write that raised the
@@ -125,8 +134,8 @@ impl Raft {
             config,
             hard,
             writes: Writes::new(log.last().index),
+            commit: applied.max(log.base().index),
             log,
-            commit: applied,
             applying: applied,
             role: Role::Follower,
             leader: None,
@@ -141,6 +150,7 @@ impl Raft {
             Input::Message { from, message } => self.receive(from, message, out),
             Input::Propose(commands) => self.propose(commands, out),
             Input::Read(id) => self.read(id, out),
+            Input::Transfer { id, to } => self.transfer(id, to, out),
             Input::Persisted(id) => self.persisted(id, out),
             Input::Compact { through } => self.compact(through, out),
             Input::SnapshotOffered { from, term, position } => {
@@ -156,13 +166,21 @@ impl Raft {
         match body {
             Body::PreVote { last } => return self.pre_vote(from, term, last, out),
             Body::PreVoteReply { granted: true } => return self.pre_vote_granted(from, term, out),
-            // A node that hears its leader takes part in no election (dissertation, section 4.2.3).
-            Body::Vote { .. } if self.has_leader_besides(from) => return,
+            // A node that hears its leader takes part in no election (dissertation, section 4.2.3), unless that leader
+            // wants it.
+            Body::Vote { transfer, .. }
+                if self.has_leader_besides(from) && !(transfer && term > self.hard.term) =>
+            {
+                return;
+            }
             _ => {}
         }
         let mutants = self.config.mutants;
-        let counted =
-            mutants.is(MutantId::ElectionStaleVoteCounted) && matches!(body, Body::VoteReply { .. });
+        let counted = match body {
+            Body::VoteReply { .. } => mutants.is(MutantId::ElectionStaleVoteCounted),
+            Body::TimeoutNow => mutants.is(MutantId::ElectionStaleTimeoutNow),
+            _ => false,
+        };
         if term < self.hard.term && !counted {
             return self.answer_stale(from, &body, out);
         }
@@ -173,7 +191,7 @@ impl Raft {
             self.become_follower(term, None, out);
         }
         match body {
-            Body::Vote { last } => self.vote(from, last, out),
+            Body::Vote { last, transfer } => self.vote(from, last, transfer, out),
             Body::VoteReply { granted } => self.vote_answered(from, granted, out),
             Body::PreVoteReply { .. } => self.pre_vote_answered(from, false, out),
             Body::PreVote { .. } => {}
@@ -183,7 +201,10 @@ impl Raft {
                 self.append_rejected(from, previous, conflict, out);
             }
             Body::Heartbeat { commit, round } => self.heartbeat(from, commit, round, out),
-            Body::HeartbeatReply { round } => self.heartbeat_answered(from, round, out),
+            Body::HeartbeatReply { round, lacks_state } => {
+                self.heartbeat_answered(from, round, lacks_state, out);
+            }
+            Body::TimeoutNow => self.timeout_now(from, out),
         }
     }
 
@@ -196,7 +217,9 @@ impl Raft {
                 previous: previous.index,
                 conflict: Position { index: self.log.last().index.next(), term: Term(0) },
             },
-            Body::Heartbeat { round, .. } => Body::HeartbeatReply { round: *round },
+            Body::Heartbeat { round, .. } => {
+                Body::HeartbeatReply { round: *round, lacks_state: self.lacks_state() }
+            }
             _ => return,
         };
         self.send_durable(from, body, out);
@@ -207,6 +230,9 @@ impl Raft {
     pub(super) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, out: &mut Vec<Effect>) {
         if let Role::Leader(leader) = &mut self.role {
             leader.reads.refuse_all(None, out);
+            if let Some(transfer) = leader.transfer {
+                out.push(Effect::TransferEnded { id: transfer.id, given_up: false });
+            }
             out.push(Effect::Disarm(Timer::Heartbeat));
         }
         let was_following = matches!(self.role, Role::Follower);
@@ -256,8 +282,14 @@ impl Raft {
     pub(super) fn apply_committed(&mut self, out: &mut Vec<Effect>) {
         let early = self.config.mutants.is(MutantId::ReplicationApplyBeforePersisted);
         let through = if early { self.commit } else { self.commit.min(self.writes.durable()) };
-        if through > self.applying {
-            out.push(Effect::Apply(self.log.range(self.applying.next(), through).cloned().collect()));
+        if through > self.applying && !self.lacks_state() {
+            let entries: Vec<Entry> = self.log.range(self.applying.next(), through).cloned().collect();
+            if let Role::Leader(leader) = &mut self.role {
+                // What was inherited was never counted.
+                let own = entries.iter().filter(|entry| entry.index >= leader.opened_at);
+                leader.uncommitted_bytes -= own.map(Entry::bytes).sum::<usize>();
+            }
+            out.push(Effect::Apply(entries));
             self.applying = through;
         }
     }
@@ -313,6 +345,13 @@ impl Raft {
     /// The last index handed to [`Effect::Apply`].
     pub fn applying(&self) -> Index {
         self.applying
+    }
+
+    /// Its state ends before its log begins, because it was damaged and wiped: nothing can be applied before a
+    /// snapshot comes. Log and vote are whole, so it votes and acknowledges; it asks for a snapshot with each
+    /// heartbeat's answer, and stands for no election, because a leader has to apply.
+    pub fn lacks_state(&self) -> bool {
+        self.applying < self.log.base().index
     }
 
     /// The last index up to which its log is durable.

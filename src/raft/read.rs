@@ -67,6 +67,13 @@ impl Raft {
         if self.config.mutants.is(MutantId::KvReadWithoutBarrier) {
             return out.push(Effect::ReadReady { id, index: self.applying });
         }
+        if self.config.mutants.is(MutantId::KvReadByLease) {
+            let (own_id, commit, membership) = (self.config.id, self.commit, self.log.membership());
+            let heard = |node| node == own_id || leader.progress.get(&node).is_some_and(|peer| peer.active);
+            if commit >= leader.opened_at && quorum::is_quorum(membership, heard) {
+                return out.push(Effect::ReadReady { id, index: commit });
+            }
+        }
         leader.reads.waiting.push_back(id);
         self.confirm_reads(out);
     }

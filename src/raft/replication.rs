@@ -13,7 +13,7 @@ use super::effect::{Effect, Refusal, RequestId, Timer};
 use super::message::{Body, Entry, Payload, Position};
 use super::progress::Flow;
 use super::quorum;
-use super::raft::{Raft, Role};
+use super::raft::{Leader, Raft, Role};
 use crate::mutants::MutantId;
 use crate::types::{Index, NodeId};
 
@@ -22,9 +22,12 @@ impl Raft {
 
     pub(super) fn propose(&mut self, commands: Vec<(RequestId, Bytes)>, out: &mut Vec<Effect>) {
         let refusal = match &self.role {
-            Role::Leader(leader) => {
-                (leader.uncommitted_bytes >= self.config.uncommitted_bytes_max).then_some(Refusal::Overloaded)
-            }
+            Role::Leader(leader) => match leader.transfer {
+                Some(transfer) if !self.config.mutants.is(MutantId::ElectionProposalsDuringTransfer) => {
+                    Some(Refusal::Transferring(transfer.to))
+                }
+                _ => self.is_full(leader).then_some(Refusal::Overloaded),
+            },
             _ => Some(Refusal::NotLeader(self.leader)),
         };
         if let Some(reason) = refusal {
@@ -43,6 +46,13 @@ impl Raft {
         if self.config.mutants.is(MutantId::ReplicationLeaderCountsBeforePersisted) {
             self.maybe_commit(out);
         }
+    }
+
+    /// Whether too much of what this leader appended waits.
+    fn is_full(&self, leader: &Leader) -> bool {
+        let waiting = self.log.last().index.0 - self.applying.max(leader.opened_at.previous()).0;
+        leader.uncommitted_bytes >= self.config.uncommitted_bytes_max
+            || waiting >= self.config.uncommitted_entries_max
     }
 
     pub(super) fn send_appends(&mut self, out: &mut Vec<Effect>) {
@@ -101,6 +111,7 @@ impl Raft {
             self.apply_committed(out);
         }
         self.send_append(from, false, out);
+        self.transfer_if_ready(from, out);
     }
 
     pub(super) fn append_rejected(
@@ -163,11 +174,7 @@ impl Raft {
         let current =
             self.log.term_at(index) == Some(self.hard.term) || mutants.is(MutantId::ReplicationCommitOldTerm);
         if index > self.commit && current {
-            let bytes: usize = self.log.range(self.commit.next(), index).map(Entry::bytes).sum();
             self.commit = index;
-            let Role::Leader(leader) = &mut self.role else { return };
-            // What was inherited was never counted.
-            leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(bytes);
             self.confirm_reads(out);
         }
     }
@@ -189,7 +196,13 @@ impl Raft {
         }
     }
 
-    pub(super) fn heartbeat_answered(&mut self, from: NodeId, round: u64, out: &mut Vec<Effect>) {
+    pub(super) fn heartbeat_answered(
+        &mut self,
+        from: NodeId,
+        round: u64,
+        lacks_state: bool,
+        out: &mut Vec<Effect>,
+    ) {
         let last = self.log.last().index;
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
@@ -198,7 +211,12 @@ impl Raft {
         // Behind, and nothing came of what was sent: it may be lost.
         let moved = std::mem::take(&mut progress.moved);
         let stuck = progress.matched < last && !moved;
+        if lacks_state && progress.flow != Flow::Snapshot {
+            // Its log goes on meanwhile: the entries after the snapshot's need not be sent again.
+            out.push(Effect::SendSnapshot { to: from, term: self.hard.term });
+        }
         self.send_append(from, stuck, out);
+        self.transfer_if_ready(from, out);
         self.confirm_reads(out);
     }
 
@@ -280,7 +298,8 @@ impl Raft {
             return;
         }
         self.commit = self.commit.max(commit.min(self.log.last().index));
-        self.send(from, Body::HeartbeatReply { round }, out);
+        let lacks_state = self.lacks_state();
+        self.send(from, Body::HeartbeatReply { round, lacks_state }, out);
         self.apply_committed(out);
     }
 

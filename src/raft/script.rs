@@ -29,6 +29,12 @@ enum Command {
         #[arg(key)]
         uncommitted_bytes_max: Option<usize>,
         #[arg(key)]
+        uncommitted_entries_max: Option<u64>,
+        #[arg(key)]
+        reads_max: Option<usize>,
+        #[arg(key)]
+        window_bytes_max: Option<usize>,
+        #[arg(key)]
         entries_max: Option<usize>,
         #[arg(key)]
         appends_max: Option<usize>,
@@ -51,6 +57,12 @@ enum Command {
     Propose { node: u64, commands: Vec<String> },
     /// A client reads.
     Read { node: u64, id: u64 },
+    /// An operator wants another node to lead.
+    Transfer {
+        node: u64,
+        #[arg(key)]
+        to: u64,
+    },
     /// Writes complete: of one node or of all, all or the first few.
     Persist {
         node: Option<u64>,
@@ -107,6 +119,8 @@ enum Command {
     },
     /// Starts a crashed node from its disk.
     Restart(u64),
+    /// The state of a crashed node is damaged and wiped.
+    Wipe(u64),
     /// The applied state becomes durable.
     Flush(u64),
     /// Entries up to this index are dropped.
@@ -135,11 +149,22 @@ impl goldenscript::Runner for Runner {
                 ref voters,
                 ref outgoing,
                 uncommitted_bytes_max,
+                uncommitted_entries_max,
+                reads_max,
+                window_bytes_max,
                 entries_max,
                 appends_max,
             } => {
-                let mutants = self.mutants;
-                let shape = Shape { nodes, entries_max, appends_max, uncommitted_bytes_max, mutants };
+                let shape = Shape {
+                    nodes,
+                    entries_max,
+                    appends_max,
+                    window_bytes_max,
+                    uncommitted_bytes_max,
+                    uncommitted_entries_max,
+                    reads_max,
+                    mutants: self.mutants,
+                };
                 *cluster = Cluster::new(shape, cluster::membership(nodes, learners, voters, outgoing)?);
             }
             Command::Disk { node, term, vote, ref log } => cluster.disk(node, term, vote, log)?,
@@ -147,6 +172,7 @@ impl goldenscript::Runner for Runner {
             Command::Heartbeat(node) => cluster.heartbeat_timeout(node)?,
             Command::Propose { node, ref commands } => cluster.propose(node, commands)?,
             Command::Read { node, id } => cluster.read(node, id)?,
+            Command::Transfer { node, to } => cluster.transfer(node, to)?,
             Command::Persist { node, count } => cluster.persist(node, count)?,
             Command::Deliver { from, to, skip, count } => {
                 cluster.deliver(Pick { from, to, skip, count }, false)?
@@ -161,6 +187,7 @@ impl goldenscript::Runner for Runner {
             Command::Heal => cluster.heal(),
             Command::Crash { node, keep } => cluster.crash(node, keep)?,
             Command::Restart(node) => cluster.restart(node)?,
+            Command::Wipe(node) => cluster.wipe(node)?,
             Command::Flush(node) => cluster.flush(node)?,
             Command::Compact { node, through } => cluster.compact(node, through)?,
             Command::Status => cluster.status(),
@@ -206,6 +233,8 @@ scripts! {
     replication_figure_8
     replication_delayed_duplicate
     replication_window
+    replication_window_bytes
+    replication_slow_follower
     replication_lost_append
     snapshot_install
     snapshot_stale_refused
@@ -219,7 +248,20 @@ scripts! {
     joint_commit_and_check_quorum
     joint_reads
     proposals_refused
+    reads_refused
     snapshot_figure_13
+    snapshot_race_with_appends
+    snapshot_race_two_snapshots
+    snapshot_race_deposed_leader
+    snapshot_race_crash
+    transfer_basics
+    transfer_brings_up_to_date
+    transfer_refused
+    transfer_given_up
+    transfer_lost_and_repeated
+    transfer_leadership_lost
+    transfer_by_snapshot
+    transfer_joint
     learner
 }
 

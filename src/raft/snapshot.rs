@@ -1,7 +1,8 @@
 //! Compaction and snapshots (section 7).
 //!
 //! The core decides *that* a snapshot is sent, received and installed; the shell moves the bytes. A snapshot that
-//! is not newer than what is committed here is refused, so an older one never replaces newer state. If the log
+//! is not newer than what is committed here is refused, so an older one never replaces newer state; a node that has
+//! lost its state takes any from which its log goes on. If the log
 //! holds the snapshot's position, the entries after it stay; otherwise the whole log goes: its tail conflicts with
 //! what the group has committed.
 
@@ -36,11 +37,16 @@ impl Raft {
         if term < self.hard.term || !self.follow(from, out) {
             return out.push(Effect::RefuseSnapshot { from, position });
         }
-        if position.index <= self.commit && !self.config.mutants.is(MutantId::SnapshotOlderInstalled) {
+        if !self.is_of_use(position) && !self.config.mutants.is(MutantId::SnapshotOlderInstalled) {
             out.push(Effect::RefuseSnapshot { from, position });
             return self.report_committed(from, out);
         }
         out.push(Effect::AcceptSnapshot { from, position });
+    }
+
+    fn is_of_use(&self, snapshot: Position) -> bool {
+        let base = self.log.base().index;
+        if self.lacks_state() { snapshot.index >= base } else { snapshot.index > self.commit }
     }
 
     /// What is committed here is in every later leader's log, so a leader may take it for matched.
@@ -52,10 +58,11 @@ impl Raft {
     pub(super) fn snapshot_received(&mut self, from: NodeId, term: Term, base: Base, out: &mut Vec<Effect>) {
         let position = base.position;
         let mutants = self.config.mutants;
-        let old = position.index <= self.commit && !mutants.is(MutantId::SnapshotOlderInstalled);
+        let old = !self.is_of_use(position) && !mutants.is(MutantId::SnapshotOlderInstalled);
         if old || self.is_leader() {
             return out.push(Effect::RefuseSnapshot { from, position });
         }
+        let lacked_state = self.lacks_state();
         out.push(Effect::InstallSnapshot { base: base.clone() });
         let keeps_all = mutants.is(MutantId::SnapshotConflictingTailKept);
         let held = self.log.term_at(position.index);
@@ -67,10 +74,11 @@ impl Raft {
             self.log.reset(base.clone());
             Some(first_after)
         };
-        self.commit = position.index;
+        self.commit = if lacked_state { self.commit.max(position.index) } else { position.index };
         self.applying = position.index;
         self.persist(Some(base), truncate, Vec::new(), out);
         self.writes.state_installed(position.index);
+        self.apply_committed(out);
         // The snapshot is a committed state whoever leads; the leader that sent it may have changed meanwhile.
         if term == self.hard.term && self.leader == Some(from) {
             out.push(Effect::Arm(Timer::Election));

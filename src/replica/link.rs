@@ -60,6 +60,8 @@ pub use real::Link;
 
 #[cfg(not(madsim))]
 mod real {
+    use std::net::SocketAddr;
+
     use super::{Frames, Route};
     use crate::types::NodeId;
 
@@ -86,11 +88,17 @@ mod real {
 
         /// Waits while `node` is paused.
         pub async fn gate(&self, _: NodeId) {}
+
+        /// Which node is at `address`, the `place`-th of its group's, counted from 1.
+        pub fn node_at(&self, _: SocketAddr, place: u64) -> NodeId {
+            NodeId(place)
+        }
     }
 }
 
 #[cfg(madsim)]
 mod simulated {
+    use std::net::SocketAddr;
     use std::sync::Arc;
 
     use super::{Frames, Route};
@@ -109,6 +117,11 @@ mod simulated {
         fn gate(&self, node: NodeId) -> BoxFuture<()>;
         /// True while `node` is paused, for the fast path.
         fn is_paused(&self, node: NodeId) -> bool;
+        /// Which node is at `address`, the `place`-th of its group's, counted from 1. Groups of a real cluster have
+        /// nodes with the same numbers; a simulator that tells nodes apart by their numbers gives each its own.
+        fn node_at(&self, _address: SocketAddr, place: u64) -> NodeId {
+            NodeId(place)
+        }
     }
 
     /// A handle on the simulator's hook.
@@ -136,6 +149,11 @@ mod simulated {
             if self.0.is_paused(node) {
                 self.0.gate(node).await;
             }
+        }
+
+        /// Which node is at `address`, the `place`-th of its group's, counted from 1.
+        pub fn node_at(&self, address: SocketAddr, place: u64) -> NodeId {
+            self.0.node_at(address, place)
         }
     }
 }

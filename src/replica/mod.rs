@@ -6,9 +6,11 @@
 
 mod driver;
 pub mod frames;
+mod leadership;
 pub mod link;
 mod log_store;
 mod options;
+mod pointer;
 mod service;
 mod snapshots;
 mod state;
@@ -23,25 +25,26 @@ use bytes::Bytes;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-pub use driver::{Decision, Denial, ReplicaError};
+pub use driver::{Decision, Denial, ReplicaError, TransferError};
+pub use leadership::Leadership;
 pub use options::Options;
 pub use service::RaftService;
 pub use state::APPLIED_KEY;
 pub use transport::{FORMAT_VERSION, Identity, Service, Surroundings};
 pub(crate) use transport::{Outgoing, channel_frames, dial};
 
+use crate::buggify::Point;
 use crate::machine::StateMachine;
 use crate::observe::Observer;
 use crate::proto::admin::Status;
 use crate::raft::{Config, Membership};
 use crate::storage::{StorageError, Volume};
+use crate::types::NodeId;
 use driver::{Driver, Event, Opened};
 use timers::Moment;
 
 /// The store of the log.
 const LOG_STORE: &str = "log";
-/// The small file that names the store of the state.
-const STATE_POINTER: &str = "state";
 
 /// Everything that a replica is opened with.
 pub struct Setup<M: StateMachine> {
@@ -78,11 +81,12 @@ impl<M: StateMachine> Replica<M> {
             options: setup.options.clone(),
             surroundings: setup.surroundings.clone(),
             volume: setup.volume.clone(),
+            mutants: setup.config.mutants,
             travelled: Arc::default(),
         });
         let driver = Driver::new(setup, inbox, events.downgrade(), service.travelled.clone(), opened);
-        let applied = driver.applied();
-        Ok(Self { driver, handle: Handle { events, service, applied } })
+        let (applied, leadership) = (driver.applied(), driver.leadership());
+        Ok(Self { driver, handle: Handle { events, service, applied, leadership } })
     }
 
     /// How others reach the replica. It stops when the last handle is dropped.
@@ -102,17 +106,26 @@ pub struct Handle<M: StateMachine> {
     events: mpsc::Sender<Event<M>>,
     service: Arc<service::Context>,
     applied: Arc<Notify>,
+    leadership: Arc<Leadership>,
 }
 
 impl<M: StateMachine> Clone for Handle<M> {
     fn clone(&self) -> Self {
-        Self { events: self.events.clone(), service: self.service.clone(), applied: self.applied.clone() }
+        Self {
+            events: self.events.clone(),
+            service: self.service.clone(),
+            applied: self.applied.clone(),
+            leadership: self.leadership.clone(),
+        }
     }
 }
 
 impl<M: StateMachine> Handle<M> {
     /// Proposes `command`, unless `deadline` (of this node's clock) passes before it is taken.
     pub async fn propose(&self, command: Bytes, deadline: Moment) -> Decision<M::Reply> {
+        if self.service.surroundings.buggify.forces(Point::FullInbox) {
+            return Decision::Refused(Denial::Overloaded);
+        }
         let (reply, decided) = oneshot::channel();
         match self.events.try_send(Event::Propose { command, deadline, reply }) {
             Ok(()) => decided.await.unwrap_or(Decision::Unknown(None)),
@@ -122,10 +135,23 @@ impl<M: StateMachine> Handle<M> {
 
     /// Reads, linearizably, or from whatever is applied here if `stale`.
     pub async fn query(&self, query: M::Query, stale: bool, deadline: Moment) -> Decision<M::Answer> {
+        if self.service.surroundings.buggify.forces(Point::FullInbox) {
+            return Decision::Refused(Denial::Overloaded);
+        }
         let (reply, decided) = oneshot::channel();
         match self.events.try_send(Event::Query { query, stale, deadline, reply }) {
             Ok(()) => decided.await.unwrap_or(Decision::Refused(Denial::Unhealthy)),
             Err(full) => Decision::Refused(denial(&full)),
+        }
+    }
+
+    /// Wants `to` to lead. Who leads afterwards: mostly `to`, as elections go. Dropped, it goes on all the same.
+    pub async fn transfer(&self, to: NodeId) -> Result<NodeId, TransferError> {
+        let (reply, transferred) = oneshot::channel();
+        match self.events.try_send(Event::Transfer { to, reply }) {
+            Ok(()) => transferred.await.unwrap_or(Err(TransferError::Stopped)),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(TransferError::Overloaded),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(TransferError::NotLeader(None)),
         }
     }
 
@@ -134,11 +160,21 @@ impl<M: StateMachine> Handle<M> {
         self.applied.notified()
     }
 
+    /// Whether this replica leads.
+    pub fn leadership(&self) -> &Leadership {
+        &self.leadership
+    }
+
     /// What the replica says of itself; `None` if it has stopped.
     pub async fn status(&self) -> Option<Status> {
         let (reply, status) = oneshot::channel();
         self.events.send(Event::Status { reply }).await.ok()?;
         status.await.ok()
+    }
+
+    /// The replica's timings and bounds.
+    pub fn options(&self) -> &Options {
+        &self.service.options
     }
 
     /// Bytes that the data directory uses, an estimate.

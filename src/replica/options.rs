@@ -19,6 +19,10 @@ pub struct Options {
     pub inbox_capacity: usize,
     /// Events that the driver takes before it looks at its disk and timers again.
     pub inbox_batch_max: usize,
+    /// Confirmed reads that wait for the state to get there; more are refused.
+    pub reads_max: usize,
+    /// Streams of clients at a time; more are refused.
+    pub client_streams_max: usize,
     /// Messages waiting for a peer; more are dropped.
     pub peer_queue_capacity: usize,
     /// A peer stream on which nothing came back for this long is opened anew.
@@ -45,6 +49,8 @@ impl Default for Options {
             log_bytes_max: 64 << 20,
             inbox_capacity: 4096,
             inbox_batch_max: 512,
+            reads_max: 16 << 10,
+            client_streams_max: 4096,
             peer_queue_capacity: 1024,
             peer_silence_ms: 2_000,
             connect_timeout_ms: 1_000,
@@ -72,6 +78,8 @@ impl Options {
         let bounds = [
             ("inbox_capacity", self.inbox_capacity),
             ("inbox_batch_max", self.inbox_batch_max),
+            ("reads_max", self.reads_max),
+            ("client_streams_max", self.client_streams_max),
             ("peer_queue_capacity", self.peer_queue_capacity),
             ("snapshot_chunk_bytes_max", self.snapshot_chunk_bytes_max),
         ];

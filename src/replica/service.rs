@@ -16,6 +16,7 @@ use super::options::Options;
 use super::snapshots::{Receiving, Travelled, answer_frame, receive};
 use super::transport::{Identity, Surroundings, channel_frames};
 use crate::machine::StateMachine;
+use crate::mutants::Mutants;
 use crate::proto::raft as pb;
 use crate::proto::raft::raft_server::Raft;
 use crate::raft::Message;
@@ -31,6 +32,8 @@ pub(super) struct Context {
     pub options: Options,
     pub surroundings: Surroundings,
     pub volume: Arc<dyn Volume>,
+    /// Planted bugs; of size zero without the feature `mutants`.
+    pub mutants: Mutants,
     pub travelled: Arc<Travelled>,
 }
 

@@ -15,7 +15,7 @@ use prost::Message as _;
 
 use super::snapshots::Snapshot;
 use super::wire::Malformed;
-use crate::machine::{Content, hash_delta};
+use crate::machine::{Content, DRIVER_PREFIX, hash_delta};
 use crate::mutants::{MutantId, Mutants};
 use crate::proto::raft as pb;
 use crate::raft::{Base, Membership, Position};
@@ -24,6 +24,9 @@ use crate::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError};
 
 /// The driver's own record; machines' keys start with another byte.
 pub const APPLIED_KEY: &[u8] = b"\0applied";
+
+/// How much of the state one read of a verification takes.
+const VERIFY_PAGE: PageLimit = PageLimit { pairs_max: 4096, bytes_max: 4 << 20 };
 
 type Layer = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -106,6 +109,27 @@ impl State {
             now: summary,
             mutants,
         })
+    }
+
+    /// Reads everything in the store: does it add up to what the state's own record says?
+    pub fn verify(&self) -> Result<(), StorageError> {
+        let bad =
+            |reason: String| StorageError::Corrupt { path: "the state store".to_owned(), offset: 0, reason };
+        let mut range = KeyRange { start: vec![DRIVER_PREFIX + 1], end: None };
+        let mut content = Content::default();
+        loop {
+            let page = self.store.page(&range, VERIFY_PAGE).map_err(|error| bad(error.to_string()))?;
+            let Some((last, _)) = page.last() else { break };
+            range = range.after(last);
+            content = page.iter().fold(content, |content, (key, value)| content.with(key, value));
+        }
+        if content == self.durable.content {
+            return Ok(());
+        }
+        Err(bad(format!(
+            "{} keys do not add up to the record of {}",
+            content.keys, self.durable.content.keys
+        )))
     }
 
     /// What is applied.

@@ -1,8 +1,8 @@
 //! The only place in node code with a clock.
 //!
 //! [`Clock`] reads the node's time, [`Wheel`] holds its deadlines: one sleep per node, however many operations
-//! wait, because madsim keeps a dropped sleep in its heap until it is due. The simulator's clock faults act here:
-//! a node's clock runs at its own rate from its own offset.
+//! wait, because madsim keeps a dropped sleep in its heap until it is due. The simulator's clock faults act here
+//! ([`drift`]): a node's clock runs at its own rate, and jumps.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -11,17 +11,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+#[cfg(madsim)]
+pub mod drift;
+
 /// A node's clock: monotonic time since an arbitrary start, and wall time for time stamps.
 ///
-/// `rate_ppm` and `offset` model skew and jumps; both are neutral in real builds.
+/// Its clones are the same clock. In real builds it runs true; in the simulator [`Drift`](drift::Drift) makes it run
+/// fast or slow and jump forward, for everything that reads it or sleeps by it.
 #[derive(Clone, Debug)]
 pub struct Clock {
     start: Instant,
-    rate_ppm: u64,
+    #[cfg(madsim)]
+    drift: std::sync::Arc<drift::Drift>,
 }
-
-/// The rate of a true clock.
-pub const TRUE_RATE_PPM: u64 = 1_000_000;
 
 /// A moment of a node's own clock, since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,33 +42,28 @@ impl Moment {
 }
 
 impl Default for Clock {
+    /// A clock that starts now and runs true.
     fn default() -> Self {
-        Self::new(TRUE_RATE_PPM)
+        Self {
+            start: Instant::now(),
+            #[cfg(madsim)]
+            drift: std::sync::Arc::default(),
+        }
     }
 }
 
 impl Clock {
-    /// A clock that starts now and runs at `rate_ppm` millionths of true time.
-    pub fn new(rate_ppm: u64) -> Self {
-        Self { start: Instant::now(), rate_ppm: rate_ppm.max(1) }
-    }
-
     /// Now, on this clock.
     pub fn now(&self) -> Moment {
-        let elapsed = self.start.elapsed();
-        if self.rate_ppm == TRUE_RATE_PPM {
-            return Moment(elapsed);
-        }
-        let nanos = elapsed.as_nanos() * u128::from(self.rate_ppm) / u128::from(TRUE_RATE_PPM);
-        Moment(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        Moment(self.own(self.start.elapsed()))
     }
 
-    /// Nanoseconds since the Unix epoch; never trusted to be right or monotonic. All nodes and clients of a
-    /// simulation share this one.
+    /// Nanoseconds since the Unix epoch; never trusted to be right or monotonic.
     pub fn wall_ns(&self) -> u64 {
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+        let elapsed = self.start.elapsed();
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let off = self.own(elapsed).as_nanos() as i128 - elapsed.as_nanos() as i128;
+        u64::try_from((since.as_nanos() as i128 + off).max(0)).unwrap_or(u64::MAX)
     }
 
     /// Milliseconds since the Unix epoch, for time stamps in entries.
@@ -74,11 +71,56 @@ impl Clock {
         self.wall_ns() / 1_000_000
     }
 
+    #[cfg(not(madsim))]
+    fn own(&self, elapsed: Duration) -> Duration {
+        elapsed
+    }
+
     /// Sleeps until `moment` of this clock.
+    #[cfg(not(madsim))]
     pub fn sleep_until(&self, moment: Moment) -> impl Future<Output = ()> + Send + use<> {
-        let nanos = moment.0.as_nanos() * u128::from(TRUE_RATE_PPM) / u128::from(self.rate_ppm);
-        let true_time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        tokio::time::sleep_until(self.start + true_time)
+        tokio::time::sleep_until(self.start + moment.0)
+    }
+
+    #[cfg(madsim)]
+    fn own(&self, elapsed: Duration) -> Duration {
+        self.drift.own(elapsed)
+    }
+
+    /// From now on the clock runs at `rate_ppm` millionths of true time.
+    #[cfg(madsim)]
+    pub fn set_rate(&self, rate_ppm: u64) {
+        self.drift.bend(self.start.elapsed(), Duration::ZERO, rate_ppm);
+    }
+
+    /// The clock jumps forward, and goes on at its pace.
+    #[cfg(madsim)]
+    pub fn jump(&self, by: Duration) {
+        self.drift.bend(self.start.elapsed(), by, self.drift.rate_ppm());
+    }
+
+    /// How often the clock was read while it ran too fast or too slow.
+    #[cfg(madsim)]
+    pub fn misread(&self) -> u64 {
+        self.drift.misread()
+    }
+
+    /// Sleeps until `moment` of this clock, also if its pace changes meanwhile.
+    #[cfg(madsim)]
+    pub fn sleep_until(&self, moment: Moment) -> impl Future<Output = ()> + Send + use<> {
+        let clock = self.clone();
+        async move {
+            loop {
+                let mut changed = std::pin::pin!(clock.drift.changed());
+                changed.as_mut().enable();
+                let due = clock.start + clock.drift.true_time(moment.0);
+                tokio::select! {
+                    biased;
+                    () = &mut changed => {}
+                    () = tokio::time::sleep_until(due) => return,
+                }
+            }
+        }
     }
 
     /// Sleeps for `duration` of this clock.

@@ -25,9 +25,10 @@ use super::frames::Splitter;
 use super::link::{Channel, Link, Party, Route};
 use super::options::{Options, ms};
 use super::timers::{Clock, Moment};
+use crate::buggify::{Buggify, Point};
 use crate::proto::raft as pb;
 use crate::proto::raft::raft_client::RaftClient;
-use crate::raft::Message;
+use crate::raft::{Body, Message};
 use crate::random::{Draws, Site};
 use crate::storage::BoxFuture;
 use crate::types::{GroupId, NodeId};
@@ -116,12 +117,15 @@ pub struct Surroundings {
     pub clock: Clock,
     /// This node's randomness.
     pub draws: Draws,
+    /// What is forced here, in the simulator.
+    pub buggify: Buggify,
 }
 
 /// The sending side of all peers' streams.
 pub struct Transport {
     peers: BTreeMap<NodeId, Peer>,
     clock: Clock,
+    buggify: Buggify,
 }
 
 struct Peer {
@@ -168,14 +172,23 @@ impl Transport {
             tokio::spawn(outbound.run());
             peers.insert(*to, Peer { queue: sender, signs });
         }
-        Self { peers, clock: surroundings.clock.clone() }
+        let Surroundings { clock, buggify, .. } = surroundings.clone();
+        Self { peers, clock, buggify }
     }
 
-    /// Queues `message` for `to`; it is lost if the queue is full or there is no such peer.
-    pub fn send(&self, to: NodeId, message: Message) {
-        if let Some(peer) = self.peers.get(&to) {
-            let _ = peer.queue.try_send(message);
+    /// Queues `message` for `to`; it is lost if the queue is full or there is no such peer, and that is false.
+    pub fn send(&self, to: NodeId, mut message: Message) -> bool {
+        let Some(peer) = self.peers.get(&to) else { return false };
+        if self.buggify.forces(Point::FullPeerQueue) {
+            return false;
         }
+        if let Body::Append { entries, .. } = &mut message.body
+            && entries.len() > 1
+            && self.buggify.forces(Point::ShortAppend)
+        {
+            entries.truncate(1);
+        }
+        peer.queue.try_send(message).is_ok()
     }
 
     /// `peer` answered a request: it hears us.
@@ -223,9 +236,11 @@ impl Outbound {
                     tracing::debug!(to = %self.hello.to, error, "peer stream ended");
                 }
             }
-            // A stream that held for a while was a good one.
+            // A stream that held for a while was a good one, also if it ended because the peer did not answer in time:
+            // what is queued during a pause is lost, and if both sides' answers are, both find the other silent for ever.
             let held = self.surroundings.clock.now().since(started);
-            backoff_ms = if held > ms(backoff_max) { backoff_min } else { backoff_max.min(backoff_ms * 2) };
+            let is_good = held > ms(backoff_max.min(self.options.peer_silence_ms));
+            backoff_ms = if is_good { backoff_min } else { backoff_max.min(backoff_ms * 2) };
             let pause_ms = self.jitter.next().between(backoff_ms / 2, backoff_ms);
             self.surroundings.clock.sleep(ms(pause_ms)).await;
             while self.queue.try_recv().is_ok() {} // stale by now
@@ -234,7 +249,7 @@ impl Outbound {
 
     /// Opens a stream and feeds it until it breaks; `Ok` when the transport was dropped.
     async fn stream(&mut self, first: Message) -> Result<(), String> {
-        let Surroundings { link, clock, .. } = self.surroundings.clone();
+        let Surroundings { link, clock, buggify, .. } = self.surroundings.clone();
         let timeout = ms(self.options.connect_timeout_ms);
         let (frames, receiver) = mpsc::channel::<Bytes>(FRAMES_PER_STREAM_MAX);
         let mut splitter = Splitter::default();
@@ -282,6 +297,9 @@ impl Outbound {
                     return Err(ended.err().map_or("closed by the peer".into(), |status| status.message().into()));
                 }
                 () = &mut alarm => {
+                    if buggify.forces(Point::ReopenedStream) {
+                        return Err("opened anew without a reason".into());
+                    }
                     let now = clock.now();
                     let (answered, peer_opened) = (self.signs.answered(), self.signs.opened());
                     if asked_at.is_some_and(|asked| answered <= asked && now.since(asked) >= silence) {

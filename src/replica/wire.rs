@@ -106,9 +106,11 @@ impl From<&Message> for pb::Message {
     fn from(message: &Message) -> Self {
         use pb::message::Body as To;
         let body = match &message.body {
-            Body::PreVote { last } => To::PreVote(pb::Vote { last: Some((*last).into()) }),
+            Body::PreVote { last } => To::PreVote(pb::Vote { last: Some((*last).into()), transfer: false }),
             Body::PreVoteReply { granted } => To::PreVoteReply(pb::VoteReply { granted: *granted }),
-            Body::Vote { last } => To::Vote(pb::Vote { last: Some((*last).into()) }),
+            Body::Vote { last, transfer } => {
+                To::Vote(pb::Vote { last: Some((*last).into()), transfer: *transfer })
+            }
             Body::VoteReply { granted } => To::VoteReply(pb::VoteReply { granted: *granted }),
             Body::Append { previous, entries, commit } => To::Append(pb::Append {
                 previous: Some((*previous).into()),
@@ -124,7 +126,10 @@ impl From<&Message> for pb::Message {
             Body::Heartbeat { commit, round } => {
                 To::Heartbeat(pb::Heartbeat { commit: commit.0, round: *round })
             }
-            Body::HeartbeatReply { round } => To::HeartbeatReply(pb::HeartbeatReply { round: *round }),
+            Body::HeartbeatReply { round, lacks_state } => {
+                To::HeartbeatReply(pb::HeartbeatReply { round: *round, lacks_state: *lacks_state })
+            }
+            Body::TimeoutNow => To::TimeoutNow(pb::TimeoutNow {}),
         };
         Self { term: message.term.0, body: Some(body) }
     }
@@ -143,7 +148,7 @@ impl TryFrom<pb::Message> for Message {
             None => return malformed("a message without a body"),
             Some(From::PreVote(vote)) => Body::PreVote { last: position(vote.last)? },
             Some(From::PreVoteReply(reply)) => Body::PreVoteReply { granted: reply.granted },
-            Some(From::Vote(vote)) => Body::Vote { last: position(vote.last)? },
+            Some(From::Vote(vote)) => Body::Vote { last: position(vote.last)?, transfer: vote.transfer },
             Some(From::VoteReply(reply)) => Body::VoteReply { granted: reply.granted },
             Some(From::Append(append)) => Body::Append {
                 previous: position(append.previous)?,
@@ -156,7 +161,10 @@ impl TryFrom<pb::Message> for Message {
                 conflict: Position { index: Index(reply.conflict_index), term: Term(reply.conflict_term) },
             },
             Some(From::Heartbeat(beat)) => Body::Heartbeat { commit: Index(beat.commit), round: beat.round },
-            Some(From::HeartbeatReply(reply)) => Body::HeartbeatReply { round: reply.round },
+            Some(From::HeartbeatReply(reply)) => {
+                Body::HeartbeatReply { round: reply.round, lacks_state: reply.lacks_state }
+            }
+            Some(From::TimeoutNow(pb::TimeoutNow {})) => Body::TimeoutNow,
         };
         if message.term == 0 || message.term == u64::MAX {
             return malformed("a message of an impossible term");
@@ -187,13 +195,15 @@ mod tests {
         let bodies = [
             Body::PreVote { last: position },
             Body::PreVoteReply { granted: true },
-            Body::Vote { last: Position::default() },
+            Body::Vote { last: Position::default(), transfer: true },
             Body::VoteReply { granted: false },
             Body::Append { previous: position, entries, commit: Index(5) },
             Body::AppendAccepted { matched: Index(10) },
             Body::AppendRejected { previous: Index(7), conflict: Position::default() },
             Body::Heartbeat { commit: Index(0), round: 12 },
-            Body::HeartbeatReply { round: 12 },
+            Body::HeartbeatReply { round: 12, lacks_state: false },
+            Body::HeartbeatReply { round: 13, lacks_state: true },
+            Body::TimeoutNow,
         ];
         bodies.into_iter().map(|body| Message { term: Term(4), body }).collect()
     }
@@ -211,9 +221,9 @@ mod tests {
     fn what_a_peer_may_not_send_is_refused_in_words() {
         let refused = |message: pb::Message| Message::try_from(message).unwrap_err().to_string();
         assert_eq!(refused(pb::Message { term: 1, body: None }), "a message without a body");
-        let vote = pb::message::Body::Vote(pb::Vote { last: None });
+        let vote = pb::message::Body::Vote(pb::Vote { last: None, transfer: false });
         assert_eq!(refused(pb::Message { term: 1, body: Some(vote) }), "a message without a position");
-        let beat = pb::message::Body::HeartbeatReply(pb::HeartbeatReply { round: 0 });
+        let beat = pb::message::Body::HeartbeatReply(pb::HeartbeatReply { round: 0, lacks_state: false });
         assert_eq!(refused(pb::Message { term: 0, body: Some(beat) }), "a message of an impossible term");
     }
 

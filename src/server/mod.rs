@@ -6,6 +6,7 @@ pub mod shutdown;
 
 use std::io;
 
+use crate::buggify::Buggify;
 use crate::random::Draws;
 use crate::replica::Surroundings;
 use crate::replica::link::Link;
@@ -16,5 +17,5 @@ use crate::replica::timers::Clock;
 pub fn surroundings(purpose: &str) -> io::Result<Surroundings> {
     let word = || getrandom::u64().map_err(io::Error::from);
     let draws = Draws::new(word()?, &format!("{purpose} {:016x}", word()?));
-    Ok(Surroundings { link: Link, clock: Clock::default(), draws })
+    Ok(Surroundings { link: Link, clock: Clock::default(), draws, buggify: Buggify })
 }

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 
 use crate::proto::kv::{self as pb, reply};
+use crate::types::ShardId;
 
-/// A session's number: what makes two requests the same.
-type Key = (u64, u64, u64);
+/// A session's number, in the shard that the session is of: what makes two requests the same.
+type Key = (Option<ShardId>, u64, u64, u64);
 
 /// The requests under way on this node.
 #[derive(Clone, Default)]
@@ -37,9 +38,9 @@ pub(super) struct First {
 
 impl InFlight {
     /// Enters a request.
-    pub(super) fn enter(&self, execute: &pb::Execute) -> Entry {
+    pub(super) fn enter(&self, shard: Option<ShardId>, execute: &pb::Execute) -> Entry {
         let client = execute.client.unwrap_or_default();
-        let key = (client.high, client.low, execute.sequence);
+        let key = (shard, client.high, client.low, execute.sequence);
         let mut waiters = self.waiters.lock().expect("nothing panics while it holds the waiters");
         match waiters.get_mut(&key) {
             Some(joined) => {
@@ -95,19 +96,27 @@ mod tests {
     #[test]
     fn retries_join_the_first_and_get_its_answer() {
         let in_flight = InFlight::default();
-        let Entry::First(first) = in_flight.enter(&execute(7)) else { panic!("the first is first") };
-        let Entry::Joined(mut joined) = in_flight.enter(&execute(7)) else { panic!("the second joins") };
-        let Entry::First(_other) = in_flight.enter(&execute(8)) else { panic!("another number is another") };
+        let Entry::First(first) = in_flight.enter(None, &execute(7)) else { panic!("the first is first") };
+        let Entry::Joined(mut joined) = in_flight.enter(None, &execute(7)) else {
+            panic!("the second joins")
+        };
+        let Entry::First(_other) = in_flight.enter(None, &execute(8)) else {
+            panic!("another number is another")
+        };
+        let elsewhere = in_flight.enter(Some(ShardId(1)), &execute(7));
+        assert!(matches!(elsewhere, Entry::First(_)), "another shard's session is another");
         first.finish(Some(&unknown()));
         assert_eq!(joined.try_recv(), Ok(unknown()));
-        assert!(matches!(in_flight.enter(&execute(7)), Entry::First(_)), "the next one is first again");
+        assert!(matches!(in_flight.enter(None, &execute(7)), Entry::First(_)), "the next one is first again");
     }
 
     #[test]
     fn those_who_joined_a_request_that_went_away_are_told() {
         let in_flight = InFlight::default();
-        let Entry::First(first) = in_flight.enter(&execute(7)) else { panic!("the first is first") };
-        let Entry::Joined(mut joined) = in_flight.enter(&execute(7)) else { panic!("the second joins") };
+        let Entry::First(first) = in_flight.enter(None, &execute(7)) else { panic!("the first is first") };
+        let Entry::Joined(mut joined) = in_flight.enter(None, &execute(7)) else {
+            panic!("the second joins")
+        };
         drop(first);
         assert_eq!(joined.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     }

@@ -3,17 +3,20 @@
 //! - A session stream is pipelined: requests are answered as they are decided, matched by id; at most
 //!   [`REQUESTS_PER_STREAM_MAX`] are under way, further ones wait in the stream.
 //! - A request whose deadline has passed is refused before it is proposed.
+//! - A node serves a bounded number of streams; one more is turned away before anything on it is read.
 //! - `Refused` is said only of what certainly was not executed by this request.
 
 mod in_flight;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::machine::StateMachine;
@@ -24,8 +27,9 @@ use crate::proto::kv::{self as pb, RefusedReason, command, done, reply, request}
 use crate::replica::frames::{Joiner, Splitter};
 use crate::replica::link::{Channel, Party, Route};
 use crate::replica::timers::Moment;
-use crate::replica::{Decision, Denial, FORMAT_VERSION, Handle, Identity, Surroundings};
+use crate::replica::{Decision, Denial, FORMAT_VERSION, Handle, Identity, Surroundings, TransferError};
 use crate::session::Reply;
+use crate::types::{ConfigNum, Index, NodeId, ShardId};
 use in_flight::{Entry, InFlight};
 
 /// Requests of one stream that are under way at most.
@@ -36,14 +40,19 @@ pub const DEADLINE_MS_MAX: u64 = 60_000;
 
 /// A machine that clients can reach: what it takes, and how it answers.
 pub trait Served: StateMachine<Query: Clone + Sync> {
-    /// What `operation` asks of a replica.
-    fn take(&self, operation: request::Operation) -> Wanted<Self::Query>;
+    /// What `operation` asks of a replica; `shard`: what the request says that it is for.
+    fn take(&self, operation: request::Operation, shard: Option<ShardId>) -> Wanted<Self::Query>;
+
+    /// The entry that holds a client's `command`, which [`Served::take`] let pass.
+    fn entry(&self, command: pb::Command, _shard: Option<ShardId>) -> Bytes {
+        command.encode_to_vec().into()
+    }
 
     /// What a client is told when its command was applied.
     fn told(reply: Self::Reply) -> Result<done::Result, Refusal>;
 
-    /// What a client is told of an answer; `None`: it is no answer to a client's question.
-    fn answered(answer: Self::Answer) -> Option<done::Result>;
+    /// What a client is told of an answer that reflects the log up to `index`, and what it is told of the index.
+    fn answered(answer: Self::Answer, index: Index) -> Result<(done::Result, u64), Refusal>;
 
     /// True if `answer` is not yet what `query` is waiting for.
     fn is_awaited(_answer: &Self::Answer, _query: &Self::Query) -> bool {
@@ -65,8 +74,10 @@ pub trait Served: StateMachine<Query: Clone + Sync> {
 /// What an operation asks of a replica.
 #[derive(Clone, Debug)]
 pub enum Wanted<Q> {
-    /// An entry in the log.
+    /// A client's command in the log.
     Command(command::Operation),
+    /// An entry in the log that is no client's.
+    Entry(Bytes),
     /// A look at the state.
     Query {
         /// The question.
@@ -87,17 +98,24 @@ pub struct Refusal {
     pub reason: RefusedReason,
     /// Why, in words.
     pub detail: String,
+    /// Of a group of the sharded store: the config that it has adopted.
+    pub config: ConfigNum,
 }
 
 impl Refusal {
+    /// For this reason, in words.
+    pub fn new(reason: RefusedReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), config: ConfigNum(0) }
+    }
+
     /// The request makes no sense.
-    pub fn malformed(detail: &str) -> Self {
-        Self { reason: RefusedReason::RefusedMalformed, detail: detail.to_owned() }
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(RefusedReason::RefusedMalformed, detail)
     }
 
     /// The request is for another service.
     pub fn not_served(detail: &str) -> Self {
-        Self { reason: RefusedReason::RefusedNotServed, detail: detail.to_owned() }
+        Self::new(RefusedReason::RefusedNotServed, detail)
     }
 }
 
@@ -107,7 +125,7 @@ pub fn of_reply(reply: Reply) -> Result<done::Result, Refusal> {
         Reply::SessionOpened => Ok(done::Result::SessionOpened(true)),
         Reply::SessionClosed => Ok(done::Result::SessionClosed(true)),
         Reply::Mutation(result) => Ok(done::Result::Mutation(result)),
-        Reply::Refused { reason, detail } => Err(Refusal { reason, detail }),
+        Reply::Refused { reason, detail } => Err(Refusal::new(reason, detail)),
     }
 }
 
@@ -119,6 +137,7 @@ pub struct ClientService<M: Served> {
     identity: Identity,
     surroundings: Surroundings,
     in_flight: InFlight,
+    streams: Arc<Semaphore>,
 }
 
 type Replies = Pin<Box<dyn Stream<Item = Result<pb::Frame, Status>> + Send>>;
@@ -126,7 +145,8 @@ type Replies = Pin<Box<dyn Stream<Item = Result<pb::Frame, Status>> + Send>>;
 impl<M: Served> ClientService<M> {
     /// A service in front of `handle`, whose replica runs `machine`.
     pub fn new(machine: M, handle: Handle<M>, identity: Identity, surroundings: Surroundings) -> Self {
-        Self { machine, handle, identity, surroundings, in_flight: InFlight::default() }
+        let streams = Arc::new(Semaphore::new(handle.options().client_streams_max));
+        Self { machine, handle, identity, surroundings, in_flight: InFlight::default(), streams }
     }
 
     async fn answer_bytes(&self, bytes: Bytes) -> pb::Reply {
@@ -146,20 +166,28 @@ impl<M: Served> ClientService<M> {
         let Some(operation) = request.operation else {
             return refusal(id, RefusedReason::RefusedMalformed, "a request without an operation", 0);
         };
-        match self.machine.take(operation) {
+        let shard = request.shard.map(ShardId);
+        match self.machine.take(operation, shard) {
             Wanted::Command(command::Operation::Execute(execute)) => {
-                self.execute(id, execute, deadline).await
+                self.execute(id, execute, shard, deadline).await
             }
-            Wanted::Command(command) => self.propose(id, command, deadline).await,
+            Wanted::Command(command) => self.command(id, command, shard, deadline).await,
+            Wanted::Entry(entry) => self.propose(id, entry, deadline).await,
             Wanted::Query { query, stale, wait } => self.query(id, query, stale, wait, deadline).await,
-            Wanted::Refused(Refusal { reason, detail }) => refusal(id, reason, detail, 0),
+            Wanted::Refused(refused) => refusal_of(id, refused),
         }
     }
 
-    async fn execute(&self, id: u64, execute: pb::Execute, deadline: Moment) -> pb::Reply {
-        match self.in_flight.enter(&execute) {
+    async fn execute(
+        &self,
+        id: u64,
+        execute: pb::Execute,
+        shard: Option<ShardId>,
+        deadline: Moment,
+    ) -> pb::Reply {
+        match self.in_flight.enter(shard, &execute) {
             Entry::First(first) => {
-                let reply = self.propose(id, command::Operation::Execute(execute), deadline).await;
+                let reply = self.command(id, command::Operation::Execute(execute), shard, deadline).await;
                 first.finish(reply.outcome.as_ref());
                 reply
             }
@@ -170,13 +198,23 @@ impl<M: Served> ClientService<M> {
         }
     }
 
-    async fn propose(&self, id: u64, operation: command::Operation, deadline: Moment) -> pb::Reply {
+    async fn command(
+        &self,
+        id: u64,
+        operation: command::Operation,
+        shard: Option<ShardId>,
+        deadline: Moment,
+    ) -> pb::Reply {
         let command = pb::Command {
             time_ms: self.surroundings.clock.wall_ms(),
             limits: self.machine.limits(),
             operation: Some(operation),
         };
-        match self.handle.propose(command.encode_to_vec().into(), deadline).await {
+        self.propose(id, self.machine.entry(command, shard), deadline).await
+    }
+
+    async fn propose(&self, id: u64, entry: Bytes, deadline: Moment) -> pb::Reply {
+        match self.handle.propose(entry, deadline).await {
             Decision::Done(reply, index) => match M::told(reply) {
                 // This entry may be a retry: the mutation knows where it took effect.
                 Ok(done::Result::Mutation(result)) => {
@@ -184,7 +222,7 @@ impl<M: Served> ClientService<M> {
                     accepted(id, done::Result::Mutation(result), index)
                 }
                 Ok(result) => accepted(id, result, index.0),
-                Err(Refusal { reason, detail }) => refusal(id, reason, detail, 0),
+                Err(refused) => refusal_of(id, refused),
             },
             Decision::Refused(denial) => denied(id, &denial),
             Decision::Unknown(leader) => {
@@ -217,9 +255,9 @@ impl<M: Served> ClientService<M> {
             };
             let now = clock.now();
             if now >= until || !M::is_awaited(&answer, &query) {
-                return match M::answered(answer) {
-                    Some(result) => accepted(id, result, index.0),
-                    None => refusal(id, RefusedReason::RefusedMalformed, "an answer to another question", 0),
+                return match M::answered(answer, index) {
+                    Ok((result, index)) => accepted(id, result, index),
+                    Err(refused) => refusal_of(id, refused),
                 };
             }
             clock.timeout(until.since(now), applied).await;
@@ -245,7 +283,10 @@ impl<M: Served> ClientService<M> {
                 self.identity.cluster_id, hello.cluster_id
             ));
         }
-        Ok(Party::Client(hello.party))
+        Ok(match hello.node {
+            0 => Party::Client(hello.party),
+            node => Party::Node(NodeId(node)),
+        })
     }
 }
 
@@ -254,9 +295,15 @@ impl<M: Served> Kv for ClientService<M> {
     type SessionStream = Replies;
 
     async fn session(&self, request: Request<Streaming<pb::Frame>>) -> Result<Response<Replies>, Status> {
+        let Ok(one) = self.streams.clone().try_acquire_owned() else {
+            let most = self.handle.options().client_streams_max;
+            let reason = format!("{} serves {most} streams of clients, and no more", self.identity.id);
+            return Err(Status::resource_exhausted(reason));
+        };
         let service = self.clone();
         let mut requests = request.into_inner();
         let replies = async_stream::stream! {
+            let _one = one;
             let party = match service.hello(&mut requests).await {
                 Ok(party) => party,
                 Err(reason) => {
@@ -338,6 +385,30 @@ impl<M: Served> Admin for ClientService<M> {
         status.disk_bytes = self.handle.disk_bytes().await.unwrap_or_default();
         Ok(Response::new(status))
     }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<admin::TransferRequest>,
+    ) -> Result<Response<admin::TransferReply>, Status> {
+        use admin::transfer_reply::Outcome;
+        let admin::TransferRequest { to, wait_ms, cluster_id } = request.into_inner();
+        if !cluster_id.is_empty() && cluster_id != self.identity.cluster_id {
+            let reason = format!("this is cluster {:?}, not {cluster_id:?}", self.identity.cluster_id);
+            return Err(Status::failed_precondition(reason));
+        }
+        let wait = Duration::from_millis(wait_ms.min(DEADLINE_MS_MAX));
+        let transfer = self.handle.transfer(NodeId(to));
+        let outcome = match self.surroundings.clock.timeout(wait, transfer).await {
+            Some(Ok(leader)) => Outcome::Leader(leader.0),
+            Some(Err(TransferError::NotLeader(leader))) => {
+                Outcome::NotLeader(leader.map_or(0, |node| node.0))
+            }
+            Some(Err(error @ TransferError::Stopped)) => Outcome::Unknown(error.to_string()),
+            Some(Err(error)) => Outcome::Refused(error.to_string()),
+            None => Outcome::Unknown("nobody was seen to lead within the time given".to_owned()),
+        };
+        Ok(Response::new(admin::TransferReply { outcome: Some(outcome) }))
+    }
 }
 
 fn accepted(id: u64, result: done::Result, index: u64) -> pb::Reply {
@@ -345,7 +416,12 @@ fn accepted(id: u64, result: done::Result, index: u64) -> pb::Reply {
 }
 
 fn refusal(id: u64, reason: RefusedReason, detail: impl Into<String>, leader: u64) -> pb::Reply {
-    let refused = pb::Refused { reason: reason.into(), detail: detail.into(), leader };
+    let refused = pb::Refused { reason: reason.into(), detail: detail.into(), leader, config: 0 };
+    pb::Reply { id, outcome: Some(reply::Outcome::Refused(refused)) }
+}
+
+fn refusal_of(id: u64, Refusal { reason, detail, config }: Refusal) -> pb::Reply {
+    let refused = pb::Refused { reason: reason.into(), detail, leader: 0, config: config.0 };
     pb::Reply { id, outcome: Some(reply::Outcome::Refused(refused)) }
 }
 
@@ -362,6 +438,9 @@ fn denied(id: u64, denial: &Denial) -> pb::Reply {
             "this node does not lead",
             leader.map_or(0, |node| node.0),
         ),
+        Denial::Transferring(to) => {
+            refusal(id, RefusedReason::RefusedNotLeader, format!("leadership is on its way to {to}"), to.0)
+        }
         Denial::Overloaded => refusal(id, RefusedReason::RefusedOverloaded, "too much is waiting", 0),
         Denial::Deadline => refusal(id, RefusedReason::RefusedDeadline, "the deadline has passed", 0),
         Denial::Unhealthy => refusal(id, RefusedReason::RefusedUnhealthy, "this node has stopped", 0),

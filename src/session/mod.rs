@@ -14,13 +14,15 @@ use prost::Message as _;
 
 use crate::mutants::{MutantId, Mutants};
 use crate::proto::kv::mutation_result::Result as Did;
-use crate::proto::kv::{ClientId, Command, Limits, MutationResult, RefusedReason, command, mutation};
+use crate::proto::kv::{
+    ClientId, Command, Limits, MutationResult, RefusedReason, Session, command, mutation,
+};
 use crate::raft::Position;
 use crate::view::{Batch, View, ViewError};
 
-pub(crate) use table::load_table;
 pub use table::{CLOSED_KEPT_ENTRIES, CLOSED_KEPT_MS, SWEEP_SESSIONS};
 use table::{Number, Opening, Sessions, acknowledge, look_up, remember};
+pub(crate) use table::{SESSION_PREFIX, load_table};
 
 /// The largest window that may be configured: a session's record is rewritten at each of its mutations.
 pub const WINDOW_CEILING: u64 = 1024;
@@ -118,7 +120,18 @@ fn once(
     batch: &mut Batch,
     execute: impl FnOnce(&mutation::Operation, &mut Batch) -> Result<Did, ViewError>,
 ) -> Result<Reply, ViewError> {
-    let Some(mut session) = sessions.find(&request.client)? else {
+    // The planted bug `kv.dedup_without_session`: all clients share what is remembered.
+    let client = match mutants.is(MutantId::KvDedupWithoutSession) {
+        true => ClientId::default(),
+        false => request.client,
+    };
+    let found = match sessions.find(&client)? {
+        None if client != request.client || mutants.is(MutantId::KvEvictedExecuted) => {
+            Some(Session::default())
+        }
+        found => found,
+    };
+    let Some(mut session) = found else {
         let expired = RefusedReason::RefusedSessionExpired;
         return Ok(Reply::refused(expired, "the session is not open"));
     };
@@ -147,11 +160,14 @@ fn once(
         Number::New => {
             let did = execute(&request.operation, batch)?;
             let result = MutationResult { result: Some(did), index: sessions.index().0 };
-            remember(&mut session, request.sequence, result.clone());
+            let forgets = mutants.is(MutantId::KvDedupNotReplicated) && mutants.process() != 1;
+            if !forgets {
+                remember(&mut session, request.sequence, result.clone());
+            }
             Reply::Mutation(result)
         }
     };
-    sessions.save(&request.client, session, batch);
+    sessions.save(&client, session, batch);
     Ok(reply)
 }
 

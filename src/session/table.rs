@@ -39,7 +39,8 @@ pub const CLOSED_KEPT_ENTRIES: u64 = 1_000;
 /// How many bytes of session records the sweep asks for at a time; it goes on until it has seen its sessions.
 const SWEEP_PAGE_BYTES: usize = 64 << 10;
 
-const SESSION_PREFIX: &[u8] = b"s/";
+/// What the keys of sessions begin with.
+pub(crate) const SESSION_PREFIX: &[u8] = b"s/";
 const TABLE_KEY: &[u8] = b"t";
 
 /// The table of sessions as one entry sees and changes it.

@@ -9,37 +9,11 @@ use super::migrate::Reign;
 use crate::machine::Content;
 use crate::proto::shardkv as pb;
 use crate::types::ShardId;
-use crate::view::{KeyRange, PageLimit, Pair, View, ViewError};
+use crate::view::{PageLimit, Pair};
 
 /// What a chunk holds: bytes of keys and values, beyond which no further pair is added (one pair may be larger), and
 /// pairs.
 pub const CHUNK_LIMIT: PageLimit = PageLimit { pairs_max: 4 << 10, bytes_max: 512 << 10 };
-
-/// The first pairs of `range` within `limit`, and whether that is all there is. Which pairs these are does not depend
-/// on how the view cuts its pages.
-pub(super) fn collect(
-    view: &dyn View,
-    mut range: KeyRange,
-    limit: PageLimit,
-) -> Result<(Vec<Pair>, bool), ViewError> {
-    let (mut pairs, mut bytes) = (Vec::new(), 0);
-    while limit.has_room(pairs.len(), bytes) {
-        let left = PageLimit {
-            pairs_max: limit.pairs_max - pairs.len(),
-            bytes_max: limit.bytes_max.saturating_sub(bytes),
-        };
-        let page = view.page(&range, left)?;
-        let Some((last, _)) = page.last() else { return Ok((pairs, true)) };
-        range = range.after(last);
-        for (key, value) in page {
-            if limit.has_room(pairs.len(), bytes) {
-                bytes += key.len() + value.len();
-                pairs.push((key, value));
-            }
-        }
-    }
-    Ok((pairs, false))
-}
 
 /// A chunk for `by`; `whole`: it is the last one.
 pub(super) fn pack(
@@ -101,7 +75,6 @@ fn checksum(shard: ShardId, by: Reign, chunk: &pb::Chunk) -> u64 {
 mod tests {
     use super::*;
     use crate::types::{ConfigNum, GroupId};
-    use std::collections::BTreeMap;
 
     const SHARD: ShardId = ShardId(3);
     const BY: Reign = Reign { group: GroupId(2), epoch: ConfigNum(5) };
@@ -137,20 +110,5 @@ mod tests {
             let chunk = pack(SHARD, BY, b"a", pairs(keys), None);
             assert!(check(SHARD, BY, &chunk).is_err(), "{keys:?}");
         }
-    }
-
-    #[test]
-    fn a_chunk_is_bounded_and_all_is_only_said_of_all() {
-        let view: BTreeMap<Vec<u8>, Vec<u8>> = pairs(&["a", "b", "c"]).into_iter().collect();
-        let limit = |pairs_max, bytes_max| PageLimit { pairs_max, bytes_max };
-        let of = |limit| {
-            let (pairs, all) = collect(&view, KeyRange::all(), limit).unwrap();
-            (pairs.len(), all)
-        };
-        assert_eq!(of(limit(2, 1000)), (2, false));
-        assert_eq!(of(limit(3, 1000)), (3, false), "whether there is more was not looked at");
-        assert_eq!(of(limit(4, 1000)), (3, true));
-        assert_eq!(of(limit(4, 7)), (2, false), "the pair that reaches the bound is the last");
-        assert_eq!(of(limit(4, 1)), (1, false), "one pair always goes");
     }
 }

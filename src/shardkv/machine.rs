@@ -4,27 +4,24 @@
 //! - a client's command takes effect only in the tenure that is served at its place in the log; what it writes, the
 //!   session's reply and the sum of the shard's content are one batch;
 //! - every step of migration names a shard and a config, and doing it again does nothing;
-//! - the configs are adopted one by one, in order. A group that never had one may begin with a later one, if that
-//!   says nothing of a shard being here already: the configs before were dropped because they did not concern it;
+//! - the configs are adopted one by one, in order; `adopt.rs` says when one may be left out;
 //! - a bad command writes nothing and is refused, the same on every replica.
 
 use prost::Message as _;
 
-use super::chunk::{check, collect, pack};
-use super::migrate::{Accepted, Arrival, Chore, Next, NotServed, Reign, ShardState, Stage, Tenures};
-use super::record::{
-    Adopted, damaged, data_prefix, decode_config, load_adopted, load_config, load_tenures, save_config,
-    save_tenures, shard_prefix,
-};
-use crate::ctrler::{Config, shard_of};
-use crate::kv::{KvAnswer, KvLimits, KvMachine, KvQuery, KvReply, LimitError, USER_PREFIX};
+use super::chunk::check;
+use super::migrate::{Accepted, Arrival, NotServed, Reign, Stage, Tenures};
+use super::query::{ShardAnswer, ShardQuery};
+use super::record::{Adopted, damaged, data_prefix, load_adopted, load_tenures, save_tenures, shard_prefix};
+use crate::ctrler::shard_of;
+use crate::kv::{KvLimits, KvMachine, KvReply, LimitError, USER_PREFIX};
 use crate::machine::{Content, StateMachine, hash_delta};
 use crate::mutants::{MutantId, Mutants};
 use crate::proto::shardkv::{self as pb, command};
 use crate::raft::Position;
 use crate::session::Whole;
 use crate::types::{ConfigNum, GroupId, Index, ShardId};
-use crate::view::{Batch, KeyRange, PageLimit, View, ViewError, Within};
+use crate::view::{Batch, KeyRange, PageLimit, View, ViewError, Within, collect};
 
 /// Pairs that one step of deleting removes at most.
 pub const DELETE_PAIRS_MAX: usize = 1 << 10;
@@ -32,12 +29,15 @@ pub const DELETE_PAIRS_MAX: usize = 1 << 10;
 /// Bytes that one step of deleting looks at, beyond which it takes no further pair.
 pub const DELETE_BYTES_MAX: usize = 1 << 20;
 
+/// The text is part of the replicated state.
+pub(super) const OTHER_SHARD: &str = "the key is of another shard";
+
 /// The state machine of one group; see [`super`] for its keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShardMachine {
-    group: GroupId,
-    kv: KvMachine,
-    mutants: Mutants,
+    pub(super) group: GroupId,
+    pub(super) kv: KvMachine,
+    pub(super) mutants: Mutants,
 }
 
 /// What a proposer is told.
@@ -60,83 +60,6 @@ pub enum ShardReply {
     Done,
     /// Nothing was done, and why.
     Refused(String),
-}
-
-/// What can be asked of the state.
-#[derive(Clone, Debug)]
-pub enum ShardQuery {
-    /// A client's question about a shard.
-    Kv {
-        /// The shard.
-        shard: ShardId,
-        /// The question.
-        query: KvQuery,
-    },
-    /// A part of a frozen shard. Any replica may be asked without a barrier: frozen data is the same everywhere.
-    Pull {
-        /// The shard.
-        shard: ShardId,
-        /// The config that gave it to this group.
-        epoch: ConfigNum,
-        /// Who takes it.
-        by: Reign,
-        /// The last key that arrived there.
-        after: Vec<u8>,
-        /// How much one part may hold.
-        limit: PageLimit,
-    },
-    /// What there is to do.
-    Chores,
-    /// What is here of which shard.
-    Held,
-    /// The adopted config.
-    Config,
-}
-
-/// What comes back.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ShardAnswer {
-    /// To [`ShardQuery::Kv`]; the second turns the index at which it was read into a position of the shard.
-    Kv(KvAnswer, i64),
-    /// To [`ShardQuery::Kv`]: the shard is not served here.
-    NotServed {
-        /// Why.
-        why: NotServed,
-        /// The config that this group has adopted.
-        config: ConfigNum,
-    },
-    /// To [`ShardQuery::Pull`].
-    Pulled(Pulled),
-    /// To [`ShardQuery::Chores`].
-    Chores(Vec<(ShardId, Chore)>),
-    /// To [`ShardQuery::Held`], by shard, then oldest first.
-    Held(Vec<Held>),
-    /// To [`ShardQuery::Config`]; `None` before the first.
-    Config(Option<Config>),
-}
-
-/// What a source says to a pull.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Pulled {
-    /// The next part.
-    Chunk(pb::Chunk),
-    /// Not here yet, or not frozen yet, or not for this reign; ask again later.
-    NotYet(String),
-    /// It was here, the reign that asks has confirmed that it has it, and it is being deleted or gone.
-    Gone,
-}
-
-/// What a group has of a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The shard.
-    pub shard: ShardId,
-    /// The config since which it is here.
-    pub epoch: ConfigNum,
-    /// Its state.
-    pub state: ShardState,
-    /// The sum of its pairs: values, sessions and their table.
-    pub content: Content,
 }
 
 impl ShardMachine {
@@ -162,7 +85,7 @@ impl ShardMachine {
             return Ok(ShardReply::NotServed { why: NotServed::Elsewhere, config: adopted.config });
         };
         if whole.key().is_some_and(|key| shard_of(key, adopted.shards) != shard) {
-            return Ok(ShardReply::Refused("the key is of another shard".to_owned()));
+            return Ok(ShardReply::Refused(OTHER_SHARD.to_owned()));
         }
         let mut tenures = load_tenures(view, shard)?;
         let before = tenures.clone();
@@ -175,60 +98,14 @@ impl ShardMachine {
         let within = Within::new(view, &prefix);
         let place = Position { index: Index(position), term: at.term };
         let (writes, reply) = self.kv.apply_whole(&within, place, &whole)?;
-        let delta = hash_delta(&within, &writes)?;
+        let (delta, users) = (hash_delta(&within, &writes)?, users_delta(&within, &writes)?);
         if let Some(tenure) = tenures.0.get_mut(&born) {
             tenure.content = tenure.content.after(delta);
+            tenure.user_keys = tenure.user_keys.saturating_add_signed(users);
         }
         batch.extend_within(&prefix, writes);
         save_tenures(shard, &before, &tenures, batch);
         Ok(ShardReply::Kv(reply, position))
-    }
-
-    fn adopt(
-        &self,
-        view: &dyn View,
-        at: Position,
-        encoded: &[u8],
-        batch: &mut Batch,
-    ) -> Result<ShardReply, ViewError> {
-        let config = match decode_config(encoded) {
-            Ok(config) => config,
-            Err(detail) => return Ok(ShardReply::Refused(detail)),
-        };
-        let adopted = load_adopted(view)?;
-        if config.num <= adopted.config {
-            return Ok(ShardReply::Adopted(adopted.config));
-        }
-        let is_next = config.num == adopted.config.next();
-        let may_skip = adopted.config == ConfigNum(0) || self.mutants.is(MutantId::ShardkvSkipConfig);
-        if !is_next && !may_skip {
-            let detail = format!("config {} does not follow on config {}", config.num, adopted.config);
-            return Ok(ShardReply::Refused(detail));
-        }
-        if adopted.shards != 0 && adopted.shards != config.shards.len() {
-            let detail = format!("config {} is of another number of shards", config.num);
-            return Ok(ShardReply::Refused(detail));
-        }
-        let mut changes = Batch::new();
-        for (shard, placement) in config.placements() {
-            let before = load_tenures(view, shard)?;
-            if self.mutants.is(MutantId::ShardkvUnaffectedBlocked)
-                && before.0.values().any(|tenure| tenure.state() != ShardState::Serving)
-            {
-                return Ok(ShardReply::Refused(format!("shard {shard} is on its way")));
-            }
-            let mut tenures = before.clone();
-            if let Err(refusal) = tenures.adopt(shard, self.group, config.num, placement, at.index.0) {
-                if self.mutants.is(MutantId::ShardkvSkipConfig) {
-                    continue;
-                }
-                return Ok(ShardReply::Refused(refusal.0));
-            }
-            save_tenures(shard, &before, &tenures, &mut changes);
-        }
-        save_config(&config, encoded, &mut changes);
-        *batch = changes;
-        Ok(ShardReply::Adopted(config.num))
     }
 
     fn insert(
@@ -261,6 +138,9 @@ impl ShardMachine {
         };
         Ok(match tenures.arrive(born, &arrival, at.index.0, self.mutants) {
             Ok(Accepted::Write) => {
+                if let Some(tenure) = tenures.0.get_mut(&born) {
+                    tenure.user_keys += users_in(&writes);
+                }
                 batch.extend_within(&prefix, writes);
                 save_tenures(shard, &before, &tenures, batch);
                 ShardReply::Inserted(true)
@@ -302,6 +182,9 @@ impl ShardMachine {
             content = Content::default();
         }
         let mut tenures = before.clone();
+        if let Some(tenure) = tenures.0.get_mut(&born) {
+            tenure.user_keys = tenure.user_keys.saturating_sub(users_in(&writes));
+        }
         tenures.deleted(born, content);
         batch.extend_within(&prefix, writes);
         save_tenures(shard, &before, &tenures, batch);
@@ -326,51 +209,6 @@ impl ShardMachine {
         save_tenures(shard, &before, &tenures, batch);
         Ok(ShardReply::Done)
     }
-
-    fn pull(
-        &self,
-        view: &dyn View,
-        shard: ShardId,
-        epoch: ConfigNum,
-        by: Reign,
-        after: &[u8],
-        limit: PageLimit,
-    ) -> Result<Pulled, ViewError> {
-        let adopted = load_adopted(view)?;
-        if adopted.config < by.epoch {
-            return Ok(Pulled::NotYet(format!("config {} is not adopted here", by.epoch)));
-        }
-        let tenures = load_tenures(view, shard)?;
-        let newer = self.mutants.is(MutantId::ShardkvPullFromNewer);
-        let asked = if newer { tenures.last() } else { tenures.of_epoch(epoch) };
-        let Some(tenure) = asked else { return Ok(Pulled::Gone) };
-        match (&tenure.stage, tenure.next) {
-            (Stage::Deleting, _) => return Ok(Pulled::Gone),
-            (Stage::Pulling(_), _) => return Ok(Pulled::NotYet("it has not arrived here".to_owned())),
-            (Stage::Here, next) if next == Next::Group(by) || newer => {}
-            (Stage::Here, next) => {
-                return Ok(Pulled::NotYet(format!("it is followed by {next:?}, not by {by:?}")));
-            }
-        }
-        let prefix = data_prefix(shard, tenure.born);
-        let within = Within::new(view, &prefix);
-        let range = if after.is_empty() { KeyRange::all() } else { KeyRange::all().after(after) };
-        let (mut pairs, all) = collect(&within, range, limit)?;
-        if self.mutants.is(MutantId::ShardkvSessionsNotMoved) {
-            pairs.retain(|(key, _)| key.starts_with(USER_PREFIX));
-        }
-        let whole = all.then_some((tenure.content, tenure.frozen));
-        Ok(Pulled::Chunk(pack(shard, by, after, pairs, whole)))
-    }
-
-    /// All shards of which something is here, with what it is.
-    fn each_shard(&self, view: &dyn View, mut each: impl FnMut(ShardId, &Tenures)) -> Result<(), ViewError> {
-        for shard in 0..load_adopted(view)?.shards {
-            let shard = ShardId(shard as u64);
-            each(shard, &load_tenures(view, shard)?);
-        }
-        Ok(())
-    }
 }
 
 impl StateMachine for ShardMachine {
@@ -385,7 +223,7 @@ impl StateMachine for ShardMachine {
         let reply = match &operation {
             None => ShardReply::Refused("the command does not decode".to_owned()),
             Some(To::Client(client)) => self.client(view, at, client.shard, &client.command, &mut batch)?,
-            Some(To::Adopt(config)) => self.adopt(view, at, config, &mut batch)?,
+            Some(To::Adopt(adopt)) => self.adopt(view, at, adopt, &mut batch)?,
             Some(To::Insert(insert)) => self.insert(view, at, insert, &mut batch)?,
             Some(To::Confirm(confirm)) => {
                 self.change(view, confirm.shard, &mut batch, |tenures, adopted| match confirm.by {
@@ -403,52 +241,26 @@ impl StateMachine for ShardMachine {
     }
 
     fn read(&self, view: &dyn View, query: &ShardQuery) -> Result<ShardAnswer, ViewError> {
-        match query {
-            ShardQuery::Kv { shard, query } => {
-                let adopted = load_adopted(view)?;
-                let elsewhere = |why| ShardAnswer::NotServed { why, config: adopted.config };
-                let Some(shard) = known(shard.0, &adopted) else {
-                    return Ok(elsewhere(NotServed::Elsewhere));
-                };
-                match load_tenures(view, shard)?.served(false, self.mutants) {
-                    Ok(tenure) => {
-                        let prefix = data_prefix(shard, tenure.born);
-                        let answer = self.kv.read(&Within::new(view, &prefix), query)?;
-                        Ok(ShardAnswer::Kv(answer, tenure.offset))
-                    }
-                    Err(why) => Ok(elsewhere(why)),
-                }
-            }
-            ShardQuery::Pull { shard, epoch, by, after, limit } => {
-                Ok(ShardAnswer::Pulled(self.pull(view, *shard, *epoch, *by, after, *limit)?))
-            }
-            ShardQuery::Chores => {
-                let mut all = Vec::new();
-                self.each_shard(view, |shard, tenures| {
-                    let chores = tenures.chores(self.group, self.mutants);
-                    all.extend(chores.into_iter().map(|chore| (shard, chore)));
-                })?;
-                Ok(ShardAnswer::Chores(all))
-            }
-            ShardQuery::Held => {
-                let mut all = Vec::new();
-                self.each_shard(view, |shard, tenures| {
-                    all.extend(tenures.0.values().map(|tenure| Held {
-                        shard,
-                        epoch: tenure.epoch,
-                        state: tenure.state(),
-                        content: tenure.content,
-                    }));
-                })?;
-                Ok(ShardAnswer::Held(all))
-            }
-            ShardQuery::Config => Ok(ShardAnswer::Config(load_config(view)?)),
-        }
+        self.answer(view, query)
     }
 }
 
+/// By how much a client's command changes the number of users' keys: it writes each at most once.
+fn users_delta(view: &dyn View, batch: &Batch) -> Result<i64, ViewError> {
+    let mut delta = 0;
+    for (key, new) in batch.writes.iter().filter(|(key, _)| key.starts_with(USER_PREFIX)) {
+        delta += i64::from(new.is_some()) - i64::from(view.get(key)?.is_some());
+    }
+    Ok(delta)
+}
+
+/// How many users' keys a batch names.
+fn users_in(batch: &Batch) -> u64 {
+    batch.writes.iter().filter(|(key, _)| key.starts_with(USER_PREFIX)).count() as u64
+}
+
 /// The shard of this number, if the cluster has it.
-fn known(shard: u64, adopted: &Adopted) -> Option<ShardId> {
+pub(super) fn known(shard: u64, adopted: &Adopted) -> Option<ShardId> {
     (shard < adopted.shards as u64).then_some(ShardId(shard))
 }
 

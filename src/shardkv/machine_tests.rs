@@ -70,8 +70,8 @@ fn a_key_of_another_shard_and_what_does_not_decode_is_refused() {
     let client = pb::Client { shard: 1, command: bytes.into() };
     assert!(is_done(&group.apply(command::Operation::Client(client))));
     for bad in [
-        command::Operation::Adopt(b"\xff\xff"[..].into()),
-        command::Operation::Adopt(bytes::Bytes::new()),
+        command::Operation::Adopt(pb::Adopt { config: b"\xff\xff"[..].into(), oldest: 0 }),
+        command::Operation::Adopt(pb::Adopt::default()),
         command::Operation::Insert(pb::Insert::default()),
         command::Operation::Insert(pb::Insert { shard: 99, ..pb::Insert::default() }),
         command::Operation::Confirm(pb::Confirm::default()),
@@ -105,6 +105,26 @@ fn a_retry_at_the_new_owner_gets_the_reply_of_the_old_one_even_after_three_owner
         assert_eq!(again, first);
     }
     assert_eq!(world.groups[&GroupId(1)].get(SHARDS, &key), Some(Some(b"axxx".to_vec())));
+}
+
+#[test]
+fn eraft_b30_value_session_and_sum_are_one_batch() {
+    let mut world = served();
+    let key = key_of(2, SHARDS);
+    let before = world.group(1).clone();
+    assert!(is_done(&world.group(1).append(SHARDS, 1, 1, &key, "b")));
+    let after = &world.groups[&GroupId(1)];
+    let changed = after.map.iter().filter(|(key, value)| before.map.get(*key) != Some(*value));
+    let of_shard =
+        |key: &&Vec<u8>| data_of_key(key).is_some_and(|(shard, born, _)| (shard.0, born.0) == (2, 1));
+    let kinds: Vec<Option<u8>> = changed
+        .map(|(key, _)| if of_shard(&key) { data_of_key(key).map(|(.., key)| key[0]) } else { Some(key[0]) })
+        .collect();
+    for kind in [b'k', b's', b'h'] {
+        assert!(kinds.contains(&Some(kind)), "{} is not among {kinds:?}", char::from(kind));
+    }
+    assert_eq!(after.index, before.index + 1, "by one entry, which is one batch");
+    assert_eq!(after.held()[2].content, after.stored(2));
 }
 
 #[test]
@@ -212,7 +232,9 @@ fn a_damaged_or_foreign_chunk_writes_nothing() {
     while world.adopt_next(2) {}
     let chores = world.groups[&GroupId(2)].chores();
     let (shard, pull) = chores.iter().find(|(shard, _)| shard.0 == 2).unwrap().clone();
-    let Some(Mail::Chunk(_, insert)) = world.start(2, shard, &pull) else { panic!("no chunk") };
+    let Some(Mail::Command(_, command::Operation::Insert(insert))) = world.start(2, shard, &pull) else {
+        panic!("no chunk")
+    };
     let mut group = world.group(2).clone();
     let before = group.map.clone();
     let changes: [fn(&mut pb::Insert); 4] = [
@@ -272,7 +294,7 @@ fn a_scan_sees_one_shard_and_no_session() {
         let limit = PageLimit { pairs_max: 10, bytes_max: 1000 };
         let query = KvQuery::Scan { prefix: prefix.into(), after, limit };
         match world.groups[&GroupId(1)].read(ShardQuery::Kv { shard: ShardId(3), query }) {
-            ShardAnswer::Kv(KvAnswer::Pairs(pairs), _) => pairs,
+            ShardAnswer::Kv(KvAnswer::Pairs { pairs, all: true }, _) => pairs,
             other => panic!("{other:?}"),
         }
     };

@@ -26,7 +26,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::ctrler::{Placement, Source};
+use crate::addresses::Addresses;
+use crate::ctrler::{Config, Placement, Source};
 use crate::machine::{Content, ContentDelta};
 use crate::mutants::{MutantId, Mutants};
 use crate::types::{ConfigNum, GroupId, ShardId};
@@ -56,6 +57,9 @@ pub struct Tenure {
     pub epoch: ConfigNum,
     /// From whom the data comes; `None`: it began empty.
     pub source: Option<Reign>,
+    /// Where the source is, as long as it must be asked or told. Kept here because a config forgets a group that left
+    /// once the shard has gone on to a third one, while the second one still pulls from it.
+    pub source_at: Option<Addresses>,
     /// Where the data is.
     pub stage: Stage,
     /// Who takes it from here.
@@ -64,6 +68,8 @@ pub struct Tenure {
     pub source_told: bool,
     /// The sum of the data that is here.
     pub content: Content,
+    /// How many of its pairs are users' and not sessions'.
+    pub user_keys: u64,
     /// From indexes of this group's log to positions of the shard, which go on from owner to owner.
     pub offset: i64,
     /// The shard's position when it was taken away.
@@ -127,10 +133,12 @@ impl Tenure {
             born: epoch,
             epoch,
             source,
+            source_at: None,
             stage,
             next: Next::Stays,
             source_told: source.is_none(),
             content: Content::default(),
+            user_keys: 0,
             offset: 0,
             frozen: 0,
         }
@@ -298,6 +306,27 @@ impl Tenures {
         Ok(())
     }
 
+    /// Takes note of where the sources are that `config` knows.
+    pub fn locate(&mut self, config: &Config) {
+        for tenure in self.0.values_mut().filter(|tenure| !tenure.source_told) {
+            let known = tenure.source.and_then(|source| config.addresses(source.group));
+            if let Some(addresses) = known.filter(|known| tenure.source_at.as_ref() != Some(known)) {
+                tenure.source_at = Some(addresses.clone());
+            }
+        }
+    }
+
+    /// Where the sources are that must be asked or told.
+    pub fn addresses(&self) -> impl Iterator<Item = (GroupId, Addresses)> {
+        self.0.values().filter_map(|tenure| Some((tenure.source?.group, tenure.source_at.clone()?)))
+    }
+
+    /// True if configs may still say something of what is here: it is served, on its way, or to be fetched by another
+    /// group. What is being deleted is another group's already.
+    pub fn holds(&self) -> bool {
+        self.0.values().any(|tenure| tenure.stage != Stage::Deleting)
+    }
+
     /// Takes over a chunk for the tenure `born`, at `index` of the log. `Err`: the chunks together are not what the
     /// source says that it had.
     pub fn arrive(
@@ -365,6 +394,7 @@ impl Tenures {
             && !matches!(tenure.stage, Stage::Pulling(_))
         {
             tenure.source_told = true;
+            tenure.source_at = None;
             self.forget();
         }
     }

@@ -202,28 +202,6 @@ fn eraft_b32_b33_a_dead_source_delays_its_own_shards_only_in_whatever_order_they
 }
 
 #[test]
-fn configs_are_adopted_in_order_and_again_is_nothing() {
-    let (mut world, _) = one_shard();
-    world.join(2);
-    world.pin(0, 2);
-    assert!(matches!(world.adopt(1, 3), ShardReply::Refused(_)));
-    assert_eq!(world.adopt(1, 2), ShardReply::Adopted(ConfigNum(2)));
-    assert_eq!(world.adopt(1, 1), ShardReply::Adopted(ConfigNum(2)), "an old one changes nothing");
-    assert_eq!(world.adopt(1, 3), ShardReply::Adopted(ConfigNum(3)));
-}
-
-#[test]
-fn a_group_begins_with_a_later_config_only_if_the_earlier_ones_gave_it_nothing() {
-    let (mut world, _) = one_shard();
-    world.join(2);
-    world.pin(0, 2);
-    world.join(3);
-    assert_eq!(world.adopt(3, 4), ShardReply::Adopted(ConfigNum(4)), "it never had anything");
-    let ShardReply::Refused(why) = world.adopt(2, 4) else { panic!("2 lost its memory") };
-    assert_eq!(why, "config 4 says that shard 0 is here since config 3, and it is not");
-}
-
-#[test]
 fn the_source_gives_data_to_its_successor_only() {
     let (mut world, _) = one_shard();
     world.join(2);

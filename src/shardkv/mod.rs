@@ -30,11 +30,20 @@
 //! positions of the shard. Sessions, which are evicted by position and time, and the indexes that clients are told
 //! thus grow monotonously wherever the shard goes.
 
+mod adopt;
 mod chunk;
+mod errand;
+mod follow;
 mod machine;
 mod migrate;
+mod node;
+mod query;
 mod record;
+mod service;
+mod worker;
 
+#[cfg(test)]
+mod adopt_tests;
 #[cfg(test)]
 mod machine_tests;
 #[cfg(test)]
@@ -42,10 +51,16 @@ mod migrate_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod service_tests;
+#[cfg(test)]
 mod testing;
 
 pub use chunk::CHUNK_LIMIT;
-pub use machine::{
-    DELETE_BYTES_MAX, DELETE_PAIRS_MAX, Held, Pulled, ShardAnswer, ShardMachine, ShardQuery, ShardReply,
-};
+pub use errand::{Answered, Chores, Errand, Question, due};
+pub use follow::{Follow, adopt, follow};
+pub use machine::{DELETE_BYTES_MAX, DELETE_PAIRS_MAX, ShardMachine, ShardReply};
 pub use migrate::{Chore, Next, NotServed, Reign, ShardState, Stage, Tenure, Tenures};
+pub use node::{GroupOptions, serve};
+pub use query::{Held, Pulled, ShardAnswer, ShardQuery};
+pub use record::data_of_key;
+pub use worker::MigrationOptions;

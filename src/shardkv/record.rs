@@ -3,11 +3,12 @@
 use prost::Message as _;
 
 use super::migrate::{Next, Reign, Stage, Tenure, Tenures};
+use crate::addresses::Addresses;
 use crate::ctrler::Config;
 use crate::machine::Content;
 use crate::proto::{self, shardkv as pb};
 use crate::types::{ConfigNum, GroupId, ShardId};
-use crate::view::{Batch, View, ViewError};
+use crate::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError, collect};
 
 const ADOPTED_KEY: &[u8] = b"n";
 const CONFIG_KEY: &[u8] = b"c";
@@ -67,10 +68,25 @@ fn shard_bytes(shard: ShardId) -> [u8; 2] {
 
 pub(super) fn load_tenures(view: &dyn View, shard: ShardId) -> Result<Tenures, ViewError> {
     let key = tenures_key(shard);
-    let Some(record) = view.get(&key)? else { return Ok(Tenures::default()) };
-    let tenures = pb::Tenures::decode(&record[..]).map_err(|error| damaged(&key, &error.to_string()))?;
+    view.get(&key)?.map_or_else(|| Ok(Tenures::default()), |record| decode_tenures(&key, &record))
+}
+
+/// Of all shards of which there are any, ascending.
+pub(super) fn load_all_tenures(view: &dyn View) -> Result<Vec<(ShardId, Tenures)>, ViewError> {
+    let limit = PageLimit { pairs_max: usize::MAX, bytes_max: usize::MAX };
+    let (records, _) = collect(view, KeyRange::prefix(TENURES_PREFIX), limit)?;
+    let of = |(key, record): Pair| {
+        let shard = key[TENURES_PREFIX.len()..].try_into().map(u16::from_be_bytes);
+        let shard = shard.map_err(|_| damaged(&key, "it names no shard"))?;
+        Ok((ShardId(shard.into()), decode_tenures(&key, &record)?))
+    };
+    records.into_iter().map(of).collect()
+}
+
+fn decode_tenures(key: &[u8], record: &[u8]) -> Result<Tenures, ViewError> {
+    let tenures = pb::Tenures::decode(record).map_err(|error| damaged(key, &error.to_string()))?;
     let tenures = tenures.tenures.into_iter().map(|tenure| {
-        let tenure = decode(tenure).ok_or_else(|| damaged(&key, "a tenure lacks a part"))?;
+        let tenure = decode(tenure).ok_or_else(|| damaged(key, "a tenure lacks a part"))?;
         Ok((tenure.born, tenure))
     });
     Ok(Tenures(tenures.collect::<Result<_, ViewError>>()?))
@@ -114,14 +130,21 @@ fn encode(tenure: &Tenure) -> pb::Tenure {
         },
         source_told: tenure.source_told,
         content: Some(tenure.content.into()),
+        user_keys: tenure.user_keys,
         offset: tenure.offset,
         frozen: tenure.frozen,
+        source_at: tenure.source_at.as_ref().map_or_else(Vec::new, |at| at.as_slice().to_vec()),
     }
 }
 
 fn decode(record: pb::Tenure) -> Option<Tenure> {
     use pb::tenure as part;
+    let source_at = match record.source_at.is_empty() {
+        true => None,
+        false => Some(Addresses::new(record.source_at).ok()?),
+    };
     Some(Tenure {
+        source_at,
         born: ConfigNum(record.born),
         epoch: ConfigNum(record.epoch),
         source: record.source.map(Into::into),
@@ -137,6 +160,7 @@ fn decode(record: pb::Tenure) -> Option<Tenure> {
         },
         source_told: record.source_told,
         content: record.content?.into(),
+        user_keys: record.user_keys,
         offset: record.offset,
         frozen: record.frozen,
     })
@@ -164,4 +188,12 @@ impl From<pb::Content> for Content {
     fn from(content: pb::Content) -> Self {
         Self { hash: content.hash, keys: content.keys, bytes: content.bytes }
     }
+}
+
+/// Of which shard, since which config, a pair of the state store is data, and its key there; for those who watch a
+/// machine.
+pub fn data_of_key(key: &[u8]) -> Option<(ShardId, ConfigNum, &[u8])> {
+    let (shard, rest) = key.strip_prefix(DATA_PREFIX)?.split_first_chunk()?;
+    let (born, rest) = rest.split_first_chunk()?;
+    Some((ShardId(u16::from_be_bytes(*shard).into()), ConfigNum(u64::from_be_bytes(*born)), rest))
 }

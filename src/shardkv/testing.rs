@@ -60,7 +60,7 @@ impl Group {
 
     pub fn chores(&self) -> Vec<(ShardId, Chore)> {
         match self.read(ShardQuery::Chores) {
-            ShardAnswer::Chores(chores) => chores,
+            ShardAnswer::Chores(chores) => chores.todo,
             other => panic!("{other:?} are no chores"),
         }
     }
@@ -117,6 +117,14 @@ impl Group {
         self.apply(command::Operation::Client(pb::Client { shard: shard.0, command: command.into() }))
     }
 
+    /// How many users' keys are in the store of `shard`, whatever the records say.
+    pub fn stored_users(&self, shard: u64) -> u64 {
+        let prefix = super::record::shard_prefix(ShardId(shard));
+        let pairs = self.map.page(&KeyRange::prefix(&prefix), everything()).unwrap();
+        let is_user = |(key, _): &&(Vec<u8>, Vec<u8>)| key[prefix.len() + 8..].starts_with(b"k/");
+        pairs.iter().filter(is_user).count() as u64
+    }
+
     /// What is in the store of `shard`, whatever the records say.
     pub fn stored(&self, shard: u64) -> Content {
         let prefix = super::record::shard_prefix(ShardId(shard));
@@ -139,12 +147,10 @@ fn id(client: u64) -> kvpb::ClientId {
 /// Something on its way between two groups.
 #[derive(Clone, Debug)]
 pub(super) enum Mail {
-    /// A chunk, for its target.
-    Chunk(GroupId, pb::Insert),
-    /// A confirmation, for its source, and what the target is told then.
-    Confirm(GroupId, pb::Confirm, GroupId, pb::Told),
-    /// The source's answer, for the target.
-    Told(GroupId, pb::Told),
+    /// For the log of a group: what it is told or given.
+    Command(GroupId, command::Operation),
+    /// A confirmation, for the log of its source, and what the target puts into its own when it is answered.
+    Confirm(GroupId, pb::Confirm, GroupId, command::Operation),
 }
 
 #[derive(Clone)]
@@ -207,8 +213,14 @@ impl World {
     }
 
     pub fn adopt(&mut self, group: u64, num: u64) -> ShardReply {
-        let config = crate::proto::ctrler::Config::from(&self.configs[usize::try_from(num).unwrap()]);
-        self.group(group).apply(command::Operation::Adopt(config.encode_to_vec().into()))
+        self.adopt_oldest(group, num, 0)
+    }
+
+    /// Config `num`, when the controllers keep none before `oldest`.
+    pub fn adopt_oldest(&mut self, group: u64, num: u64, oldest: u64) -> ShardReply {
+        let config = &self.configs[usize::try_from(num).unwrap()];
+        let adopt = super::adopt(config, ConfigNum(oldest));
+        self.group(group).apply(command::Operation::Adopt(adopt))
     }
 
     /// Adopts the next config, if there is one.
@@ -220,28 +232,25 @@ impl World {
     /// Starts one chore of `group`: what it sends, or what it does by itself.
     pub fn start(&mut self, group: u64, shard: ShardId, chore: &Chore) -> Option<Mail> {
         let to = GroupId(group);
-        match chore {
-            Chore::Pull { by, source, after } => {
+        match chore.question(shard) {
+            None => {
+                self.group(group).apply(chore.command(shard, None)?);
+                None
+            }
+            Some((source, Question::Confirm(confirm))) => {
+                let told = chore.command(shard, Some(Answered::Confirmed))?;
+                Some(Mail::Confirm(source, confirm, to, told))
+            }
+            Some((source, Question::Pull { shard, epoch, by, after })) => {
                 let limit = PageLimit { pairs_max: self.pairs_max, bytes_max: usize::MAX };
-                let pull =
-                    ShardQuery::Pull { shard, epoch: source.epoch, by: *by, after: after.clone(), limit };
-                match self.groups[&source.group].read(pull) {
+                let pull = ShardQuery::Pull { shard, epoch, by, after, limit };
+                match self.groups[&source].read(pull) {
                     ShardAnswer::Pulled(Pulled::Chunk(chunk)) => {
-                        let insert = pb::Insert { shard: shard.0, born: by.epoch.0, chunk: Some(chunk) };
-                        Some(Mail::Chunk(to, insert))
+                        let insert = chore.command(shard, Some(Answered::Chunk(chunk)))?;
+                        Some(Mail::Command(to, insert))
                     }
                     _ => None,
                 }
-            }
-            Chore::Tell { by, source } => {
-                let confirm = pb::Confirm { shard: shard.0, epoch: source.epoch.0, by: Some((*by).into()) };
-                let told = pb::Told { shard: shard.0, born: by.epoch.0 };
-                Some(Mail::Confirm(source.group, confirm, to, told))
-            }
-            Chore::Delete { born } => {
-                let delete = pb::Delete { shard: shard.0, born: born.0 };
-                self.group(group).apply(command::Operation::Delete(delete));
-                None
             }
         }
     }
@@ -249,17 +258,13 @@ impl World {
     /// Delivers; what comes back, if anything.
     pub fn deliver(&mut self, mail: Mail) -> Option<Mail> {
         match mail {
-            Mail::Chunk(to, insert) => {
-                self.group(to.0).apply(command::Operation::Insert(insert));
+            Mail::Command(to, operation) => {
+                self.group(to.0).apply(operation);
                 None
             }
             Mail::Confirm(source, confirm, to, told) => {
                 let reply = self.group(source.0).apply(command::Operation::Confirm(confirm));
-                (reply == ShardReply::Done).then_some(Mail::Told(to, told))
-            }
-            Mail::Told(to, told) => {
-                self.group(to.0).apply(command::Operation::Told(told));
-                None
+                (reply == ShardReply::Done).then_some(Mail::Command(to, told))
             }
         }
     }
@@ -329,6 +334,9 @@ impl World {
                 let sum =
                     group.held().iter().filter(|held| held.shard == shard).map(|held| held.content).next();
                 assert_eq!(group.stored(shard.0), sum.unwrap_or_default(), "shard {shard} at {id}");
+                let users: u64 =
+                    group.held().iter().filter(|held| held.shard == shard).map(|held| held.user_keys).sum();
+                assert_eq!(group.stored_users(shard.0), users, "users' keys of shard {shard} at {id}");
             }
         }
     }

@@ -151,6 +151,7 @@ fn status_shows_the_node_and_its_fields_are_stable() {
         "online",
         "replica_hash",
         "role",
+        "service",
         "sessions",
         "term",
         "version",
@@ -171,6 +172,6 @@ fn status_shows_the_node_and_its_fields_are_stable() {
 
     let reversed = format!("127.0.0.1:{offline},127.0.0.1:{}", node.port);
     let said = run(eraft().args(["status", "--cluster", &reversed]));
-    assert!(said.text().contains("it says that it is n1; check the order in --cluster"), "{said:?}");
+    assert!(said.text().contains("it says that it is n1; check the order of the addresses"), "{said:?}");
     run(eraft().args(["status", "--cluster", &addresses(offline, 1)])).failed(3, &["no node answers"]);
 }

@@ -3,6 +3,8 @@
 
 mod bench;
 mod data;
+mod member;
+mod placement;
 mod processes;
 mod servers;
 mod support;

@@ -184,7 +184,39 @@ impl Single {
 }
 
 pub fn serve(id: u64, cluster: &str, db: &Path) -> Command {
+    serve_as("kv", id, cluster, db)
+}
+
+/// The binary, about to serve as `service`.
+pub fn serve_as(service: &str, id: u64, cluster: &str, db: &Path) -> Command {
     let mut command = eraft();
-    command.args(["serve", "kv", "--id", &id.to_string(), "--cluster", cluster, "--db"]).arg(db);
+    command.args(["serve", service, "--id", &id.to_string(), "--cluster", cluster, "--db"]).arg(db);
     command
+}
+
+/// Three controllers.
+pub struct Ctrlers {
+    /// They end with this.
+    _servers: Vec<Server>,
+    pub addresses: String,
+}
+
+impl Ctrlers {
+    pub fn start(db: &Path) -> Self {
+        Self::start_at(db, free_ports(3))
+    }
+
+    pub fn start_at(db: &Path, port: u16) -> Self {
+        let addresses = addresses(port, 3);
+        let start = |id| {
+            let (server, line) = Server::start(&mut serve_as("ctrler", id, &addresses, db));
+            assert!(line.starts_with(&format!("n{id} listens on ")), "{line}");
+            server
+        };
+        Self { _servers: (1..=3).map(start).collect(), addresses }
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Said {
+        run(eraft().args(arguments).env("ERAFT_CTRLERS", &self.addresses))
+    }
 }

@@ -5,22 +5,30 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Server, addresses, eraft, free_ports, kill, run};
+use crate::support::{PATIENCE, Said, Server, addresses, eraft, free_ports, kill, run};
 
-fn up(data: &Path, port: u16) -> Command {
+fn up(data: &Path, port: u16, arguments: &[&str]) -> Command {
     let mut command = eraft();
-    command.args(["up", "--port-base", &port.to_string(), "-o", "json", "--data"]).arg(data);
+    command.args(["up", "--port-base", &port.to_string(), "-o", "json", "--data"]).arg(data).args(arguments);
     command
 }
 
-/// Starts a cluster; what it says when it is ready.
-fn start(data: &Path, port: u16) -> (Server, Value) {
-    let (server, line) = Server::start(&mut up(data, port));
+/// Starts a cluster of `nodes` nodes; what it says when it is ready.
+fn start(data: &Path, port: u16, arguments: &[&str], nodes: usize) -> (Server, Value) {
+    let begun = Instant::now();
+    let (server, line) = Server::start(&mut up(data, port, arguments));
     let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-    assert_eq!((&ready["ready"], ready["nodes"].as_array().unwrap().len()), (&Value::Bool(true), 3));
+    assert_eq!((&ready["ready"], ready["nodes"].as_array().unwrap().len()), (&Value::Bool(true), nodes));
+    println!("up took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10));
     (server, ready)
+}
+
+/// A single group of three.
+fn start_single(data: &Path, port: u16) -> (Server, Value) {
+    start(data, port, &["--single"], 3)
 }
 
 fn pids(ready: &Value) -> Vec<u32> {
@@ -44,10 +52,7 @@ fn wait_until_gone(pid: u32) {
 #[test]
 fn a_cluster_starts_survives_its_leader_stops_and_starts_again() {
     let (directory, port) = (tempfile::tempdir().unwrap(), free_ports(3));
-    let begun = Instant::now();
-    let (mut server, ready) = start(directory.path(), port);
-    println!("up took {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    let (mut server, ready) = start_single(directory.path(), port);
     let cluster = addresses(port, 3);
     assert_eq!(ready["cluster"], cluster);
     let client = |arguments: &[&str]| run(eraft().args(arguments).args(["--cluster", &cluster]));
@@ -70,7 +75,7 @@ fn a_cluster_starts_survives_its_leader_stops_and_starts_again() {
     let others: Vec<String> = (1..=3).filter(|id| *id != leader).map(|id| format!("n{id} stopped")).collect();
     assert_eq!(stopped, others, "in order");
 
-    let (_server, _) = start(directory.path(), port);
+    let (_server, _) = start_single(directory.path(), port);
     client(&["get", "a"]).printed("12");
 }
 
@@ -79,7 +84,7 @@ fn a_port_in_use_is_told_before_anything_starts() {
     let (directory, port) = (tempfile::tempdir().unwrap(), free_ports(3));
     let _taken = TcpListener::bind(("127.0.0.1", port + 2)).unwrap();
     let data = directory.path().join("data");
-    let said = run(&mut up(&data, port));
+    let said = run(&mut up(&data, port, &["--single"]));
     said.failed(3, &[&format!("127.0.0.1:{}", port + 2), "in use", "nothing was started", "--port-base"]);
     assert!(!data.exists());
 }
@@ -87,7 +92,7 @@ fn a_port_in_use_is_told_before_anything_starts() {
 #[test]
 fn when_all_nodes_have_ended_so_does_up() {
     let (directory, port) = (tempfile::tempdir().unwrap(), free_ports(3));
-    let (mut server, ready) = start(directory.path(), port);
+    let (mut server, ready) = start_single(directory.path(), port);
     for pid in pids(&ready) {
         kill(pid, libc::SIGKILL);
     }
@@ -100,8 +105,54 @@ fn when_all_nodes_have_ended_so_does_up() {
 #[test]
 fn nodes_end_with_an_up_that_is_killed() {
     let (directory, port) = (tempfile::tempdir().unwrap(), free_ports(3));
-    let (mut server, ready) = start(directory.path(), port);
+    let (mut server, ready) = start_single(directory.path(), port);
     server.child.kill().unwrap();
     server.wait();
     pids(&ready).into_iter().for_each(wait_until_gone);
+}
+
+#[test]
+fn a_sharded_cluster_is_ready_at_once_and_goes_on_where_it_stopped() {
+    let (directory, port) = (tempfile::tempdir().unwrap(), free_ports(9));
+    let (mut server, ready) = start(directory.path(), port, &["--shards", "16"], 9);
+    let ctrlers = addresses(port, 3);
+    let seen = (&ready["ctrlers"], &ready["config"], &ready["groups"], &ready["shards"]);
+    assert_eq!(seen, (&json!(ctrlers), &json!(1), &json!([100, 101]), &json!(16)));
+    let client = |arguments: &[&str]| run(eraft().args(arguments).env("ERAFT_CTRLERS", &ctrlers));
+    for key in 0..20 {
+        client(&["put", &format!("k{key}"), &key.to_string()]).printed("OK\n");
+    }
+    client(&["append", "k3", "!"]).printed("OK\n");
+    client(&["cas", "k4", "4", "four"]).printed("OK\n");
+    client(&["delete", "k5"]).printed("OK\n");
+    client(&["move", "0", "101"]).printed("OK: config 2\n");
+    let check = |client: &dyn Fn(&[&str]) -> Said| {
+        client(&["get", "k3"]).printed("3!");
+        client(&["get", "k4"]).printed("four");
+        client(&["get", "k5"]).failed(1, &["no such key"]);
+        let said = client(&["scan", "--prefix", "k1"]);
+        let expected = ["k1\t1".to_owned()].into_iter().chain((10..20).map(|key| format!("k{key}\t{key}")));
+        said.printed(&expected.map(|line| line + "\n").collect::<String>());
+    };
+    check(&client);
+
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+    let said = server.rest_of_stderr();
+    let names = |directory: &'static str| (1..=3).map(move |id| format!("{directory}/n{id} stopped"));
+    let expected: Vec<_> = ["g101", "g100", "ctrler"].into_iter().flat_map(names).collect();
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected, "the groups, then the controllers");
+
+    // Elsewhere, and with a group more.
+    let port = free_ports(12);
+    let (mut server, ready) = start(directory.path(), port, &["--groups", "3"], 12);
+    assert_eq!((&ready["groups"], &ready["shards"]), (&json!([100, 101, 102]), &json!(16)));
+    let ctrlers = addresses(port, 3);
+    let client = |arguments: &[&str]| run(eraft().args(arguments).env("ERAFT_CTRLERS", &ctrlers));
+    check(&client);
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+
+    let said = run(&mut up(directory.path(), port, &[]));
+    said.failed(2, &["data of group 102", "--groups"]);
 }

@@ -29,7 +29,24 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["serve", "kv", "--id", "3", "--cluster", "127.0.0.1:1,127.0.0.1:2"], &["--id 3", "nodes 1 to 2"]),
         (&["serve", "kv", "--id", "x", "--cluster", "127.0.0.1:1"], &["--id"]),
         (&["up", "--replicas", "0"], &["--replicas", "1..=9"]),
-        (&["up", "--replicas", "3", "--port-base", "65534"], &["--port-base 65534"]),
+        (&["up", "--single", "--replicas", "3", "--port-base", "65534"], &["--port-base 65534"]),
+        (&["up", "--groups", "2", "--port-base", "65528"], &["--port-base 65528"]),
+        (&["up", "--single", "--groups", "2"], &["--single", "--groups"]),
+        (&["up", "--shards", "0"], &["--shards", "1..=4096"]),
+        (&["get", "a", "--cluster", "a:1", "--ctrlers", "a:1"], &["--ctrlers and --cluster are too much"]),
+        (&["scan", "--prefix", "0", "--key-hex", "--cluster", "a:1"], &["--prefix", "hexadecimal"]),
+        (&["join", "100:typo", "--ctrlers", "a:1"], &["100:typo", "100=HOST:PORT"]),
+        (&["join", "100=", "--ctrlers", "a:1"], &["100=", "HOST:PORT"]),
+        (&["join", "100=a:1,b", "--ctrlers", "a:1"], &["address 2 is \"b\""]),
+        (&["join", "--ctrlers", "a:1"], &["required", "<GID=A,B,C>"]),
+        (&["leave", "abc", "--ctrlers", "a:1"], &["abc", "<GID>"]),
+        (&["move", "abc", "1", "--ctrlers", "a:1"], &["abc", "<SHARD>"]),
+        (&["move", "-1", "1", "--ctrlers", "a:1"], &["-1"]),
+        (&["move", "1", "--ctrlers", "a:1"], &["required", "<GID>"]),
+        (&["query", "x", "--ctrlers", "a:1"], &["x", "[NUM]"]),
+        (&["query", "--ctrlers", "nohost"], &["--ctrlers", "\"nohost\"", "HOST:PORT"]),
+        (&["query"], &["required", "--ctrlers <A,B,C>"]),
+        (&["rebalance", "plan", "--move", "3", "--ctrlers", "a:1"], &["--move", "3=100"]),
         (&["bench", "--mix", "get=x", "--cluster", "a:1"], &["--mix"]),
         (&["completion", "csh"], &["csh", "bash"]),
     ];
@@ -51,14 +68,15 @@ fn flags_that_contradict_each_other_name_the_option() {
 fn help_version_and_completion_are_printed() {
     let said = run(eraft().arg("--version"));
     said.printed(&format!("eraft {}\n", env!("CARGO_PKG_VERSION")));
-    for arguments in [&["--help"][..], &["serve", "kv", "--help"], &["cas", "--help"], &["help", "bench"]] {
+    for arguments in [&["--help"][..], &["serve", "shard", "--help"], &["cas", "--help"], &["help", "join"]] {
         let said = run(eraft().args(arguments));
         assert!(said.code == Some(0) && said.text().contains("Examples:"), "{said:?}");
         assert!(!said.text().contains('\x1b'), "no colours in a pipe");
     }
     for shell in ["bash", "zsh", "fish"] {
         let said = run(eraft().args(["completion", shell]));
-        assert!(said.code == Some(0) && said.text().contains("port-base"), "{shell}");
+        let known = ["port-base", "rebalance", "unpin", "ctrlers", "list-shards"];
+        assert!(said.code == Some(0) && known.iter().all(|word| said.text().contains(word)), "{shell}");
     }
     let said = run(&mut eraft());
     assert!(said.code == Some(2) && said.err.contains("Usage:"), "{said:?}");

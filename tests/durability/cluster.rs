@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use eraft::buggify::Buggify;
 use eraft::client::{Client, ClientOptions};
 use eraft::history::Recorder;
 use eraft::proto::admin::admin_client::AdminClient;
@@ -218,7 +219,11 @@ impl Cluster {
         // Sessions must not meet, so each client has a seed of its own.
         let seed = OTHERS.fetch_add(1, Ordering::Relaxed);
         let draws = Draws::new(seed, &format!("durability client {number}"));
-        Client::new(options, Surroundings { link: Link, clock: Clock::default(), draws }, recorder)
+        Client::new(
+            options,
+            Surroundings { link: Link, clock: Clock::default(), draws, buggify: Buggify },
+            recorder,
+        )
     }
 
     /// The process of node `id`, which runs.

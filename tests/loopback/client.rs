@@ -10,12 +10,14 @@ use eraft::client::{Client, ClientOptions, Outcome};
 use eraft::proto::kv::kv_server::{Kv, KvServer};
 use eraft::proto::kv::{self as pb, RefusedReason, done, reply};
 use eraft::replica::frames::{Joiner, Splitter};
+use eraft::storage::memory::MemoryVolume;
 use eraft::types::NodeId;
 use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::nodes::{free_addresses, surroundings};
+use super::nodes::{Group, free_addresses, surroundings, wait_for};
+use super::volume::{Orders, Watched};
 
 /// Answers every request in one way, and counts them.
 #[derive(Clone)]
@@ -75,6 +77,33 @@ async fn eraft_b23_the_leader_is_remembered() {
     }
     let asked = [&asked_first, &asked_second].map(|asked| asked.load(Ordering::SeqCst));
     assert_eq!(asked, [1, 10]);
+}
+
+/// A node serves so many streams of clients; one more is turned away, and nothing that is asked on it is executed.
+#[test]
+fn a_stream_too_many_is_turned_away_before_anything_on_it_is_taken() {
+    let options = eraft::replica::Options { client_streams_max: 2, ..Default::default() };
+    let volume = Watched::new(MemoryVolume::default(), Orders::default());
+    let mut group = Group::new(1, options);
+    group.start(1, &volume);
+    let clients: Vec<Client> = (1..=2).map(|seed| group.client(seed)).collect();
+    for client in &clients {
+        assert_eq!(group.here.block_on(client.put("a".into(), "1".into())), Outcome::Ok(()));
+    }
+    let mut options = ClientOptions::new(group.nodes.clone());
+    options.deadline_ms = 500;
+    let third = {
+        let _inside = group.here.enter();
+        Client::new(options, surroundings(3), None)
+    };
+    let refused = group.here.block_on(third.put("a".into(), "2".into()));
+    let Outcome::Refused(refused) = refused else { panic!("{refused:?}") };
+    assert!(refused.unavailable && refused.detail.contains("serves 2 streams"), "{}", refused.detail);
+    drop(clients);
+    wait_for("a stream is free again", || {
+        let put = group.here.block_on(third.put("a".into(), "3".into()));
+        (put == Outcome::Ok(())).then_some(())
+    });
 }
 
 /// eRaft's clerks never gave up (B23), and one of them never paused: it span at 96% of a core (B25).

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use eraft::buggify::Buggify;
 use eraft::client::{Client, ClientOptions};
 use eraft::kv::KvMachine;
 use eraft::node::{NodeOptions, serve};
@@ -15,6 +16,7 @@ use eraft::random::Draws;
 use eraft::replica::link::Link;
 use eraft::replica::timers::Clock;
 use eraft::replica::{Identity, Options, Service, Surroundings};
+use eraft::storage::Volume;
 use eraft::types::NodeId;
 use tokio::runtime::Runtime;
 
@@ -33,7 +35,12 @@ pub fn free_addresses(count: u64) -> BTreeMap<NodeId, SocketAddr> {
 
 /// A real node's or client's; `seed` tells its draws from others'.
 pub fn surroundings(seed: u64) -> Surroundings {
-    Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(seed, "loopback") }
+    Surroundings {
+        link: Link,
+        clock: Clock::default(),
+        draws: Draws::new(seed, "loopback"),
+        buggify: Buggify,
+    }
 }
 
 /// A group on loopback.
@@ -52,6 +59,10 @@ impl Group {
     }
 
     pub fn start(&mut self, id: u64, volume: &Watched) {
+        self.start_on(id, Arc::new(volume.clone()));
+    }
+
+    pub fn start_on(&mut self, id: u64, volume: Arc<dyn Volume>) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let identity = Identity {
@@ -62,7 +73,6 @@ impl Group {
         };
         let mut options = NodeOptions::new(identity);
         options.replica = self.options.clone();
-        let volume = Arc::new(volume.clone());
         // In the runtime: a clock starts a timer of it.
         runtime.spawn(async move {
             let ended = serve(

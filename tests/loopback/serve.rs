@@ -80,11 +80,12 @@ async fn calls_by_themselves() {
     let channel = tonic::transport::Endpoint::new(format!("http://{}", nodes[&id])).expect("an address");
     let mut simple = KvClient::new(channel.connect().await.expect("it connects"));
     let get = request::Operation::Get(pb::Get { key: "a".into(), stale: false });
-    let request = pb::Request { id: 7, deadline_ms: 5_000, operation: Some(get) };
+    let request = pb::Request { id: 7, deadline_ms: 5_000, operation: Some(get), shard: None };
     let hello = |cluster_id: &str| pb::ClientHello {
         format_version: eraft::replica::FORMAT_VERSION,
         cluster_id: cluster_id.into(),
         party: 0,
+        node: 0,
     };
     let frame = |cluster_id| {
         let call = pb::Call { hello: Some(hello(cluster_id)), request: Some(request.clone()) };

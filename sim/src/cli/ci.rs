@@ -100,13 +100,16 @@ mod tests {
             wall_seconds: 0.5,
             operations: 3,
             faults: BTreeMap::new(),
+            buggify: BTreeMap::new(),
             artifact: violation.as_ref().map(|_| "artifacts/x.json".into()),
             violation,
             leader_after_ms: None,
+            migrations: 0,
         };
         Run {
             line,
             kinds: Vec::new(),
+            points: Vec::new(),
             checks: Vec::new(),
             judged: BTreeMap::new(),
             same_twice: None,

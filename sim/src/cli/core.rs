@@ -1,20 +1,25 @@
-//! `core`: the random scheduler over the pure core.
+//! `core`: the random schedulers over pure code, Raft's core or the machines of the sharded store.
 
 use std::io::Write;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use eraft::mutants::{MutantId, Mutants};
 
 use super::output::{self, Output};
 use super::{Failure, check_mutant};
-use crate::core::{Options, Verdict, run};
+use crate::core::{CoreViolation, Options, Verdict};
+use crate::{core, shards};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cargo sim core --seconds 10\n  cargo sim core --mutant election.vote_twice -o json"
+    after_help = "Examples:\n  cargo sim core --seconds 10\n  cargo sim core --mutant election.vote_twice -o json\n  \
+                  cargo sim core --machine shard --mutant shardkv.skip_config"
 )]
 pub(super) struct Arguments {
+    /// What is scheduled: Raft's core, or groups and controllers of the sharded store.
+    #[arg(long, value_enum, default_value = "raft", env = "ERAFT_MACHINE")]
+    machine: Machine,
     /// Begin no run after so many seconds.
     #[arg(long, value_name = "S", default_value_t = 10, env = "ERAFT_SECONDS")]
     seconds: u64,
@@ -35,41 +40,71 @@ pub(super) struct Arguments {
     output: Option<Output>,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Machine {
+    Raft,
+    Shard,
+}
+
 pub(super) fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8, Failure> {
     check_mutant(arguments.mutant.as_deref())?;
     let mutants = match &arguments.mutant {
         None => Mutants::default(),
         Some(id) => Mutants::with(id.parse::<MutantId>().map_err(|error| Failure::usage(error.to_string()))?),
     };
-    let report = run(&Options {
+    let options = Options {
         seed: arguments.seed,
         seeds_max: arguments.seeds_max.unwrap_or(u64::MAX),
         time_max: Some(Duration::from_secs(arguments.seconds)),
         jobs: super::jobs(arguments.jobs),
         mutants,
         ..Options::default()
-    });
-    let verdict = serde_json::to_value(report.verdict).ok();
-    let verdict = verdict.as_ref().and_then(serde_json::Value::as_str).unwrap_or("unknown");
-    match Output::or_default(arguments.output) {
-        Output::Json => output::json(out, &report)?,
-        Output::Table | Output::Plain => {
-            let mut facts = vec![
+    };
+    let is_json = Output::or_default(arguments.output) == Output::Json;
+    let rate = |steps, steps_per_second| format!("{steps} ({steps_per_second} a second)");
+    let (mut facts, violation, verdict) = match arguments.machine {
+        Machine::Raft => {
+            let report = core::run(&options);
+            if is_json {
+                output::json(out, &report)?;
+            }
+            let facts = vec![
                 ("seeds", report.seeds.to_string()),
-                ("steps", format!("{} ({} a second)", report.steps, report.steps_per_second)),
+                ("steps", rate(report.steps, report.steps_per_second)),
                 ("elections", report.elections.to_string()),
                 ("commits", report.commits.to_string()),
                 ("snapshots", report.snapshots.to_string()),
                 ("reads", report.reads.to_string()),
-                ("verdict", verdict.to_owned()),
+                ("transfers", report.transfers.to_string()),
             ];
-            if let Some(found) = &report.violation {
-                facts.push(("seed", found.seed.to_string()));
-                facts.push(("oracle", found.violation.oracle.clone()));
-                facts.push(("violation", found.violation.message.clone()));
-            }
-            output::facts(out, &facts)?;
+            (facts, report.violation, report.verdict)
         }
+        Machine::Shard => {
+            let report = shards::run(&options);
+            if is_json {
+                output::json(out, &report)?;
+            }
+            let mut facts = vec![
+                ("seeds", report.seeds.to_string()),
+                ("steps", rate(report.steps, report.steps_per_second)),
+            ];
+            facts.extend(report.counts.iter().map(|(name, count)| (*name, count.to_string())));
+            (facts, report.violation, report.verdict)
+        }
+    };
+    if !is_json {
+        facts.push(("verdict", verdict.word().to_owned()));
+        facts.extend(violation.iter().flat_map(told));
+        output::facts(out, &facts)?;
     }
-    Ok(u8::from(report.verdict != Verdict::Pass))
+    Ok(u8::from(verdict != Verdict::Pass))
+}
+
+/// What was found, and how to see it again.
+fn told(found: &CoreViolation) -> [(&'static str, String); 3] {
+    [
+        ("seed", found.seed.to_string()),
+        ("oracle", found.violation.oracle.clone()),
+        ("violation", found.violation.message.clone()),
+    ]
 }

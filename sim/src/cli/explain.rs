@@ -8,6 +8,7 @@ use clap::Args;
 use super::Failure;
 use crate::artifact::Artifact;
 use crate::explain::{self, Scene, Stage};
+use crate::places;
 use crate::runner::{self, RunOptions, Simulate};
 
 #[derive(Debug, Args)]
@@ -31,8 +32,8 @@ pub(super) fn execute(
     let artifact = Artifact::read(&arguments.artifact)?;
     let request = artifact.request()?;
     super::check_mutant(request.mutant.as_deref())?;
-    let configuration = &request.plan.configuration;
-    let stage = Stage::new(Scene::new(configuration.cluster.nodes, configuration.workload.clients));
+    let (nodes, clients) = places::names(&request.plan.configuration);
+    let stage = Stage::new(Scene::new(nodes.into_iter().chain(clients)));
     let options = RunOptions { stage: Some(stage.clone()), ..RunOptions::default() };
     let outcome = runner::run(simulate, &request, &options)?;
     let is_same = outcome.digest == artifact.digest;

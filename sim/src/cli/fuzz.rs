@@ -212,7 +212,7 @@ pub(super) fn execute(
             let told = || writer.line(run).map_err(Failure::from).and_then(|()| report(out, output, line));
             trouble = bar.suspend(told).err();
         }
-        runs.push(run.clone());
+        runs.push(run.line_alone());
     })?;
     bar.finish_and_clear();
     if let Some(failure) = trouble {
@@ -281,8 +281,15 @@ pub(super) fn print_summary(out: &mut impl Write, summary: &Summary) -> Result<(
         ("operations", summary.operations.to_string()),
         ("faults", output::counts(&summary.faults)),
     ];
+    if !summary.buggify.is_empty() {
+        facts.push(("forced", output::counts(&summary.buggify)));
+    }
     if let Some((median, p99, max)) = summary.leader_after_ms {
         facts.push(("leader after", format!("median {median} ms, p99 {p99} ms, max {max} ms")));
+    }
+    if let Some((some, runs, median, all)) = summary.migrations {
+        let words = format!("{all} shards moved, in {some} of {runs} runs; {median} in the median run");
+        facts.push(("migrations", words));
     }
     if summary.determinism_checked > 0 {
         let differ = summary.nondeterministic.len();

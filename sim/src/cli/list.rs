@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use eraft::buggify::Point;
 use serde::Serialize;
 
 use super::Failure;
@@ -29,6 +30,7 @@ pub(super) struct Arguments {
 struct Everything {
     scenarios: Vec<ScenarioEntry>,
     faults: Vec<Entry>,
+    buggify: Vec<Entry>,
     invariants: Vec<Entry>,
     mutants: Vec<MutantEntry>,
 }
@@ -58,6 +60,7 @@ pub(super) fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8,
     let everything = Everything {
         scenarios: scenarios(&arguments.scenarios)?,
         faults: FaultKind::ALL.iter().map(|kind| Entry { id: kind.id(), about: kind.about() }).collect(),
+        buggify: Point::ALL.iter().map(|point| Entry { id: point.id(), about: point.about() }).collect(),
         invariants: ORACLES.iter().map(|oracle| Entry { id: oracle.id, about: oracle.about }).collect(),
         mutants: eraft::mutants::CATALOGUE
             .iter()
@@ -81,6 +84,7 @@ fn print(out: &mut impl Write, output: Output, everything: &Everything) -> Resul
     let mut rows = Vec::new();
     rows.extend(everything.scenarios.iter().map(|entry| row("scenario", &entry.file, &entry.about)));
     rows.extend(everything.faults.iter().map(|entry| row("fault", entry.id, entry.about)));
+    rows.extend(everything.buggify.iter().map(|entry| row("buggify", entry.id, entry.about)));
     rows.extend(everything.invariants.iter().map(|entry| row("invariant", entry.id, entry.about)));
     rows.extend(everything.mutants.iter().map(|entry| row("mutant", entry.id, entry.about)));
     output::rows(out, output, &["kind", "id", "about"], &rows)

@@ -64,6 +64,7 @@ pub(super) struct Arguments {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum StageWord {
     Core,
+    Model,
     Simulation,
 }
 
@@ -72,12 +73,14 @@ enum StageWord {
 enum IngredientWord {
     Swarm,
     StorageFaults,
+    Buggify,
 }
 
 impl From<StageWord> for Stage {
     fn from(word: StageWord) -> Self {
         match word {
             StageWord::Core => Stage::Core,
+            StageWord::Model => Stage::Model,
             StageWord::Simulation => Stage::Simulation,
         }
     }
@@ -88,6 +91,7 @@ impl From<IngredientWord> for Ingredient {
         match word {
             IngredientWord::Swarm => Ingredient::Swarm,
             IngredientWord::StorageFaults => Ingredient::StorageFaults,
+            IngredientWord::Buggify => Ingredient::Buggify,
         }
     }
 }
@@ -181,8 +185,8 @@ fn examine(
         Stage::ALL.into_iter().filter(|stage| stage.sees(mutant) && only.is_none_or(|only| only == *stage));
     let mut rows = Vec::new();
     for stage in stages {
-        // The scheduler over the core knows none of the ingredients.
-        if stage == Stage::Core && !exam.without.is_empty() {
+        // Only the simulation has ingredients.
+        if stage != Stage::Simulation && !exam.without.is_empty() {
             continue;
         }
         rows.push(Row { without: exam.without.clone(), ..exam.hold(simulate, mutant, stage)? });
@@ -222,14 +226,16 @@ fn print(out: &mut impl Write, output: Output, row: &Row) -> Result<(), Failure>
     let time = |value: Option<f64>| word(value.map(|value| format!("{value:.3}")));
     writeln!(
         out,
-        "{:<46} {:<10} {:>2} of {:<2} {:<26} seeds {:>5} / {:<5} core-seconds {:>7} / {}",
+        "{:<46} {:<10} {:>2} of {:<2} {:<26} {:<21} core-seconds {:>7} / {}",
         row.mutant,
         row.stage.word(),
         row.killed,
         row.ranges,
         row.oracle.as_deref().unwrap_or("SURVIVED"),
-        seeds(row.seeds_median),
-        seeds(row.seeds_p90),
+        row.states.map_or_else(
+            || format!("seeds {:>5} / {}", seeds(row.seeds_median), seeds(row.seeds_p90)),
+            |states| format!("states {states:>8}")
+        ),
         time(row.core_seconds_median),
         time(row.core_seconds_p90)
     )?;

@@ -39,7 +39,8 @@ struct Report {
     violation_same: bool,
     same_until_event: Option<u64>,
     first_difference: Option<[Option<String>; 2]>,
-    built_otherwise: bool,
+    /// What differs between the build that wrote the artifact and this one.
+    built_otherwise: Vec<String>,
     run: Line,
 }
 
@@ -85,7 +86,7 @@ pub(super) fn execute(
             && artifact.verdict == outcome.verdict,
         same_until_event: difference.as_ref().map(|difference| difference.same_until),
         first_difference: difference.and_then(first_difference),
-        built_otherwise: artifact.versions != Versions::current(),
+        built_otherwise: artifact.versions.differences(&Versions::current()),
         run: line,
     };
     match output {
@@ -115,10 +116,13 @@ fn print(out: &mut impl Write, report: &Report) -> Result<(), Failure> {
             facts.push((name, record.clone().unwrap_or_else(|| "(the run was over)".to_owned())));
         }
     }
-    if !report.digest_same && report.built_otherwise {
+    if !report.digest_same && !report.built_otherwise.is_empty() {
+        facts.extend(report.built_otherwise.iter().map(|difference| ("built with", difference.clone())));
         facts.push((
             "note",
-            "another build wrote the artifact: check its commit out for the same digest".to_owned(),
+            "another build wrote the artifact: check its commit out for the same digest; here its schedule was \
+             applied again"
+                .to_owned(),
         ));
     }
     output::facts(out, &facts)

@@ -70,6 +70,9 @@ pub(super) fn print(out: &mut impl Write, line: &Line) -> Result<(), Failure> {
         ("faults", output::counts(&line.faults)),
         ("verdict", line.verdict.word().to_owned()),
     ];
+    if !line.buggify.is_empty() {
+        facts.insert(facts.len() - 1, ("forced", output::counts(&line.buggify)));
+    }
     if let Some(violation) = &line.violation {
         facts.push(("oracle", violation.oracle.clone()));
         facts.push(("violation", violation.message.clone()));

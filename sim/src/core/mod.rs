@@ -5,23 +5,22 @@
 //! compaction and snapshots. After every step all invariants are judged; at the end everything heals and the group
 //! has to make progress. A run is a function of its seed, so a seed is a reproduction.
 
-mod dice;
+pub(crate) mod dice;
 mod liveness;
 pub(crate) mod node;
 pub(crate) mod quiet;
+pub(crate) mod seeds;
 mod swarm;
 mod world;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use eraft::mutants::Mutants;
 use serde::{Deserialize, Serialize};
 
 use crate::invariants::{Suite, Violation};
-use crate::runner::thread_core_seconds;
+use seeds::{Searched, Tally, note_step};
 use world::World;
 
 /// What to run.
@@ -66,6 +65,17 @@ pub enum Verdict {
     Vacuous,
 }
 
+impl Verdict {
+    /// Its word in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+            Verdict::Vacuous => "vacuous",
+        }
+    }
+}
+
 /// From so many seeds on an invariant that never judged is a finding.
 pub const VACUITY_SEEDS_MIN: u64 = 100;
 
@@ -101,6 +111,8 @@ pub struct CoreReport {
     pub snapshots: u64,
     /// Linearizable reads answered.
     pub reads: u64,
+    /// Transfers of leadership after which the node that was asked led no more.
+    pub transfers: u64,
     /// How often each invariant compared something.
     pub judged: BTreeMap<String, u64>,
     /// The smallest seed that failed.
@@ -117,143 +129,56 @@ struct Stats {
     elections: u64,
     snapshots: u64,
     reads: u64,
+    transfers: u64,
     judged: BTreeMap<&'static str, u64>,
 }
 
-impl Stats {
-    fn add(&mut self, other: &Stats) {
+impl Tally for Stats {
+    fn add(&mut self, other: &Self) {
         self.steps += other.steps;
         self.commits += other.commits;
         self.elections += other.elections;
         self.snapshots += other.snapshots;
         self.reads += other.reads;
+        self.transfers += other.transfers;
         for (id, judged) in &other.judged {
             *self.judged.entry(id).or_default() += judged;
         }
     }
-}
 
-thread_local! {
-    /// The step that this thread is at, for the report of a panic.
-    static STEP: Cell<u64> = const { Cell::new(0) };
-}
-
-fn note_step(step: u64) {
-    STEP.set(step);
+    fn of_steps(steps: u64) -> Self {
+        Self { steps, ..Self::default() }
+    }
 }
 
 /// One seed's run.
 fn run_seed(seed: u64, options: &Options) -> (Stats, Option<CoreViolation>) {
-    note_step(0);
-    let ran = quiet::catch(|| {
+    seeds::caught(seed, || {
         let suite = if options.oracles.is_empty() { Suite::default() } else { Suite::only(&options.oracles) };
         let mut world = World::new(seed, options.mutants, suite);
         let result = world.run().and_then(|()| world.prove_liveness());
         let mut stats = world.stats;
         stats.judged = world.suite.judged().collect();
-        (stats, result.err())
-    });
-    let (stats, violation) = ran.unwrap_or_else(|message| {
-        let violation = Violation {
-            oracle: "sim.panic".into(),
-            fingerprint: format!("sim.panic: {}", without_numbers(&message)),
-            message,
-        };
-        (Stats { steps: STEP.get(), ..Stats::default() }, Some(violation))
-    });
-    (stats, violation.map(|violation| CoreViolation { seed, step: STEP.get(), violation }))
-}
-
-/// `text` with every number replaced by `#`.
-fn without_numbers(text: &str) -> String {
-    let mut words = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if !letter.is_ascii_digit() {
-            words.push(letter);
-        } else if !words.ends_with('#') {
-            words.push('#');
-        }
-    }
-    words
+        (stats, result)
+    })
 }
 
 /// Runs seeds until one fails or a bound is reached. Seeds are begun in order, so the one reported is the smallest.
 pub fn run(options: &Options) -> CoreReport {
-    let started = Instant::now();
-    let next = AtomicU64::new(0);
-    let failed = AtomicU64::new(u64::MAX);
-    let core_nanos = AtomicU64::new(0);
-    let search = || {
-        let (mut total, mut unsure, mut violation) = (Stats::default(), Vec::new(), None::<CoreViolation>);
-        let mut seeds = 0;
-        loop {
-            let late = options.time_max.is_some_and(|time_max| started.elapsed() >= time_max);
-            let offset = next.fetch_add(1, Ordering::Relaxed);
-            if late || offset >= options.seeds_max || offset > failed.load(Ordering::Relaxed) {
-                return (seeds, total, unsure, violation);
-            }
-            let (stats, found) = run_seed(options.seed.wrapping_add(offset), options);
-            if let Some(found) = found {
-                failed.fetch_min(offset, Ordering::Relaxed);
-                violation.get_or_insert(found);
-            }
-            // The last few may lie beyond a failing seed that another thread is still running.
-            unsure.push((offset, stats));
-            if unsure.len() > UNSURE_MAX {
-                for (_, stats) in unsure.drain(..UNSURE_MAX / 2) {
-                    seeds += 1;
-                    total.add(&stats);
-                }
-            }
-        }
-    };
-    let work = || {
-        let result = search();
-        let core_seconds = thread_core_seconds().unwrap_or_else(|| started.elapsed().as_secs_f64());
-        core_nanos.fetch_add((core_seconds * 1e9) as u64, Ordering::Relaxed);
-        result
-    };
-    let jobs = options.jobs.max(1);
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a run's panic is caught inside")).collect()
-    });
-    let last = failed.load(Ordering::Relaxed);
-    let (mut seeds, mut total) = (0, Stats::default());
-    let mut violation = None::<CoreViolation>;
-    for (sure, stats, unsure, found) in results {
-        seeds += sure;
-        total.add(&stats);
-        for (_, stats) in unsure.iter().filter(|(offset, _)| *offset <= last) {
-            seeds += 1;
-            total.add(stats);
-        }
-        if let Some(found) = found
-            && found.seed.wrapping_sub(options.seed) == last
-        {
-            violation = Some(found);
-        }
-    }
-    let core_seconds = core_nanos.into_inner() as f64 / 1e9;
-    report(seeds, &total, violation, started.elapsed(), core_seconds)
+    report(seeds::search(options, |seed| run_seed(seed, options)))
 }
 
-/// Results that a thread keeps apart: far more than seeds can be under way at once.
-const UNSURE_MAX: usize = 4096;
+/// The outcome of a search in which each of `judged` compared something so often.
+pub(crate) fn verdict(found: bool, seeds: u64, judged: &BTreeMap<&'static str, u64>) -> Verdict {
+    match found {
+        true => Verdict::Fail,
+        false if seeds >= VACUITY_SEEDS_MIN && judged.values().any(|judged| *judged == 0) => Verdict::Vacuous,
+        false => Verdict::Pass,
+    }
+}
 
-fn report(
-    seeds: u64,
-    total: &Stats,
-    violation: Option<CoreViolation>,
-    elapsed: Duration,
-    core_seconds: f64,
-) -> CoreReport {
-    let idle = total.judged.values().any(|judged| *judged == 0);
-    let verdict = match &violation {
-        Some(_) => Verdict::Fail,
-        None if seeds >= VACUITY_SEEDS_MIN && idle => Verdict::Vacuous,
-        None => Verdict::Pass,
-    };
+fn report(searched: Searched<Stats>) -> CoreReport {
+    let Searched { seeds, total, violation, elapsed, core_seconds } = searched;
     CoreReport {
         seeds,
         steps: total.steps,
@@ -263,8 +188,9 @@ fn report(
         elections: total.elections,
         snapshots: total.snapshots,
         reads: total.reads,
+        verdict: verdict(violation.is_some(), seeds, &total.judged),
+        transfers: total.transfers,
         judged: total.judged.iter().map(|(id, judged)| ((*id).to_owned(), *judged)).collect(),
         violation,
-        verdict,
     }
 }

@@ -22,6 +22,8 @@ pub enum Action {
     Propose,
     /// A client reads.
     Read,
+    /// An operator wants another leader.
+    Transfer,
     /// A node makes its state durable.
     Flush,
     /// A node drops old entries.
@@ -61,6 +63,7 @@ pub struct Swarm {
     append_bytes_max: usize,
     window: Window,
     uncommitted_bytes_max: usize,
+    uncommitted_entries_max: u64,
     reads_max: usize,
 }
 
@@ -80,6 +83,7 @@ impl Swarm {
             (Action::Restart, dice.pick(&[1, 4, 10])),
             (Action::Partition, dice.pick(&[0, 1, 2, 4])),
             (Action::Heal, dice.pick(&[1, 2, 4])),
+            (Action::Transfer, dice.pick(&[0, 0, 1, 4])),
         ];
         let mut table = vec![Action::Deliver; SLOTS];
         let chosen = weights.iter().flat_map(|(action, weight)| std::iter::repeat_n(*action, *weight));
@@ -101,6 +105,7 @@ impl Swarm {
             },
             uncommitted_bytes_max: dice.pick(&[40, 1000, 64 << 20]),
             reads_max: dice.pick(&[1, 3, 1000]),
+            uncommitted_entries_max: dice.pick(&[1, 8, 1000, 1000]),
         }
     }
 
@@ -117,6 +122,7 @@ impl Swarm {
             window: self.window,
             uncommitted_bytes_max: self.uncommitted_bytes_max,
             reads_max: self.reads_max,
+            uncommitted_entries_max: self.uncommitted_entries_max,
             mutants,
             ..Config::new(id)
         }

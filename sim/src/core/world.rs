@@ -136,6 +136,10 @@ impl World {
                 let node = self.a_leader().unwrap_or(node);
                 self.read(node)
             }
+            Action::Transfer => {
+                let leader = self.a_leader().unwrap_or(node);
+                self.transfer(leader, NodeId(node as u64 + 1))
+            }
             Action::Flush => self.flush(node),
             Action::Compact => {
                 let durable = self.nodes[node].disk.state.applied.index.0;
@@ -210,6 +214,11 @@ impl World {
     fn read(&mut self, node: usize) -> Result<(), Violation> {
         self.requests += 1;
         self.step(node, Input::Read(RequestId(self.requests)), None)
+    }
+
+    fn transfer(&mut self, node: usize, to: NodeId) -> Result<(), Violation> {
+        self.requests += 1;
+        self.step(node, Input::Transfer { id: RequestId(self.requests), to }, None)
     }
 
     pub(super) fn flush(&mut self, node: usize) -> Result<(), Violation> {
@@ -353,6 +362,7 @@ impl World {
                     }
                 }
                 Effect::ReadReady { .. } => self.stats.reads += 1,
+                Effect::TransferEnded { given_up, .. } => self.stats.transfers += u64::from(!given_up),
                 Effect::Proposed { .. } | Effect::Refused { .. } => {}
                 Effect::Persist(_) | Effect::Send { .. } | Effect::Arm(_) | Effect::Disarm(_) => {
                     unreachable!("the node has performed it")

@@ -26,6 +26,9 @@ use super::fault::{DiskCounters, Failure, Wrong, Wrongs};
 /// The keys of a store; shared with its snapshots until the next write.
 pub(super) type Content = BTreeMap<Bytes, Bytes>;
 
+/// Rotten keys of a store, each with the bit of its value that has turned.
+pub(super) type Rot = BTreeMap<Bytes, u64>;
+
 /// What an operation does when it completes.
 #[derive(Debug)]
 pub(super) enum Work {
@@ -90,11 +93,22 @@ pub(super) struct Stored {
     limbo: Option<Batch>,
     /// The offset of a damage that the next open reports.
     pub(super) damage: Option<u64>,
+    /// Keys whose values have rotted: which bit has turned. What is written anew is whole again.
+    pub(super) rot: Arc<Rot>,
+    /// The keys of the last batch: in a log, the record in which rot would not be noticed.
+    pub(super) newest: Vec<Vec<u8>>,
 }
 
 impl Stored {
     pub(super) fn apply(&mut self, batch: Batch) {
         let content = Arc::make_mut(&mut self.content);
+        if !self.rot.is_empty() {
+            let rot = Arc::make_mut(&mut self.rot);
+            for (key, _) in &batch.writes {
+                rot.remove(key.as_slice());
+            }
+        }
+        self.newest = batch.writes.iter().map(|(key, _)| key.clone()).collect();
         for (key, value) in batch.writes {
             let key_bytes = key.len() as u64;
             let (added, replaced) = match value {

@@ -59,6 +59,8 @@ pub struct DiskCounters {
     pub read_errors: u64,
     /// Stores that were found damaged when they were opened.
     pub damaged: u64,
+    /// Reads of values that had rotted.
+    pub rotten: u64,
     /// Unacknowledged writes that a death lost whole.
     pub lost: u64,
     /// Unacknowledged writes that a power loss tore; the next open dropped them.
@@ -81,6 +83,7 @@ impl DiskCounters {
         self.full += other.full;
         self.read_errors += other.read_errors;
         self.damaged += other.damaged;
+        self.rotten += other.rotten;
         self.lost += other.lost;
         self.torn += other.torn;
         self.survived += other.survived;

@@ -7,7 +7,7 @@
 //! store's user torn and lost are one; they are counted apart. A completed write is never lost.
 //!
 //! Faults are set at run time and counted when an operation meets them: slow, stall, full, write and read errors,
-//! damage. A stall stops the device, not the node's tasks.
+//! damage, rot. A stall stops the device, not the node's tasks.
 //!
 //! All draws are functions of (seed, node, operation number).
 
@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use eraft::random::Draw;
 use eraft::types::NodeId;
 use madsim::plugin::{self, Simulator};
 use madsim::rand::GlobalRng;
@@ -51,6 +52,8 @@ pub struct DiskConfig {
     pub torn_by_power_loss: f64,
     /// A write that failed with an I/O error is found at the next open all the same.
     pub kept_after_error: f64,
+    /// Nobody compares checksums: what has rotted is read as it is. A planted bug.
+    pub ignores_checksums: bool,
 }
 
 impl Default for DiskConfig {
@@ -63,6 +66,7 @@ impl Default for DiskConfig {
             survives_power_loss: 0.1,
             torn_by_power_loss: 0.5,
             kept_after_error: 0.5,
+            ignores_checksums: false,
         }
     }
 }
@@ -175,6 +179,22 @@ impl DiskSim {
             }
             None => false,
         })
+    }
+
+    /// A bit of a value in the store `store` turns, where it lies: reads of it fail from now on, until it is written
+    /// anew. Never in what was written last, where nobody could notice it in a log. False: there is nothing else.
+    pub fn rot(&self, node: NodeId, store: &str, draw: &mut Draw) -> bool {
+        self.with(node, |_, state| state.stores.get_mut(store).is_some_and(|stored| stored.rot(draw)))
+    }
+
+    /// Has something in `store` rotted?
+    pub fn is_rotten(&self, node: NodeId, store: &str) -> bool {
+        self.with(node, |_, state| state.stores.get(store).is_some_and(|stored| !stored.rot.is_empty()))
+    }
+
+    /// The content of a small file; `None` if there is no such file.
+    pub fn file(&self, node: NodeId, name: &str) -> Option<Vec<u8>> {
+        self.with(node, |_, state| state.files.get(name).cloned())
     }
 
     /// Ends every fault of `node`'s disk; damage stays.

@@ -1,12 +1,14 @@
 //! What the scenario does to a device: deaths, stalls, slowness, and the end of them.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use bytes::Bytes;
+use eraft::random::Draw;
 use eraft::storage::StorageError;
 
-use super::device::{Device, State, Work, set_outcome};
+use super::device::{Device, State, Stored, Work, set_outcome};
 
 /// How a node ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,34 @@ impl Device {
             slot.waker.iter().for_each(Waker::wake_by_ref);
         }
     }
+}
+
+impl Stored {
+    /// Turns one bit of a value that was not written last.
+    pub(super) fn rot(&mut self, draw: &mut Draw) -> bool {
+        let older = |key: &&Bytes| !self.newest.iter().any(|newest| newest.as_slice() == &key[..]);
+        let keys: Vec<Bytes> = self
+            .content
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(key, _)| key)
+            .filter(older)
+            .cloned()
+            .collect();
+        let Some(key) = draw.pick(&keys).cloned() else { return false };
+        let bit = draw.below(self.content[&key].len() as u64 * 8);
+        Arc::make_mut(&mut self.rot).insert(key, bit);
+        true
+    }
+}
+
+/// `value` with one bit turned.
+pub(super) fn turned(value: &[u8], bit: u64) -> Vec<u8> {
+    let mut turned = value.to_vec();
+    if let Some(byte) = turned.get_mut((bit / 8) as usize) {
+        *byte ^= 1 << (bit % 8);
+    }
+    turned
 }
 
 impl State {

@@ -12,7 +12,8 @@ use eraft::storage::names::{check_file_name, check_store_name};
 use eraft::storage::{BoxFuture, StorageError, Store, Volume};
 use eraft::view::{Batch, KeyRange, PageLimit, Pair, View, ViewError};
 
-use super::device::{Content, Device, Slot, State, Work};
+use super::device::{Content, Device, Rot, Slot, State, Work};
+use super::trouble::turned;
 use crate::timing::Alarm;
 
 /// The data directory of one node in one incarnation.
@@ -120,23 +121,24 @@ struct SimStore {
 
 impl SimStore {
     /// The store's content for a read that the device lets pass.
-    fn readable(&self) -> Result<Arc<Content>, ViewError> {
-        let mut state = self.volume.lock().map_err(|error| ViewError(error.to_string()))?;
-        if self.volume.device.read_fails(&mut state, &self.name) {
-            return Err(read_error(&self.volume, &self.name));
-        }
-        Ok(state.stores.get(&self.name).map(|stored| stored.content.clone()).unwrap_or_default())
+    fn readable(&self) -> Result<Readable, ViewError> {
+        let state = self.volume.lock().map_err(|error| ViewError(error.to_string()))?;
+        let stored = state.stores.get(&self.name);
+        let content = stored.map(|stored| stored.content.clone()).unwrap_or_default();
+        let rot = stored.map(|stored| stored.rot.clone()).unwrap_or_default();
+        drop(state);
+        let readable = Readable { volume: self.volume.clone(), name: self.name.clone(), content, rot };
+        readable.check().map(|()| readable)
     }
 }
 
 impl View for SimStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        Ok(self.readable()?.get(key).map(|value| value.to_vec()))
+        self.readable()?.value(key)
     }
 
     fn page(&self, range: &KeyRange, limit: PageLimit) -> Result<Vec<Pair>, ViewError> {
-        let content = self.readable()?;
-        Ok(page(&content, range, limit))
+        self.readable()?.pairs(range, limit)
     }
 }
 
@@ -155,8 +157,10 @@ impl Store for SimStore {
 
     fn snapshot(&self) -> Result<Arc<dyn View + Send + Sync>, StorageError> {
         let state = self.volume.lock()?;
-        let content = state.stores.get(&self.name).map(|stored| stored.content.clone()).unwrap_or_default();
-        Ok(Arc::new(SimSnapshot { volume: self.volume.clone(), name: self.name.clone(), content }))
+        let stored = state.stores.get(&self.name);
+        let content = stored.map(|stored| stored.content.clone()).unwrap_or_default();
+        let rot = stored.map(|stored| stored.rot.clone()).unwrap_or_default();
+        Ok(Arc::new(Readable { volume: self.volume.clone(), name: self.name.clone(), content, rot }))
     }
 }
 
@@ -172,49 +176,66 @@ impl Drop for SimStore {
 }
 
 /// A store as it was.
-struct SimSnapshot {
+struct Readable {
     volume: SimVolume,
     name: String,
     content: Arc<Content>,
+    rot: Arc<Rot>,
 }
 
-impl SimSnapshot {
+impl Readable {
     fn check(&self) -> Result<(), ViewError> {
         let mut state = self.volume.lock().map_err(|error| ViewError(error.to_string()))?;
         if self.volume.device.read_fails(&mut state, &self.name) {
-            return Err(read_error(&self.volume, &self.name));
+            return Err(read_error(&self.volume, &self.name, "input/output error"));
         }
         Ok(())
     }
+
+    fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
+        self.content.get(key).map(|value| self.checked(key, value)).transpose()
+    }
+
+    fn pairs(&self, range: &KeyRange, limit: PageLimit) -> Result<Vec<Pair>, ViewError> {
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        let pairs = range.bounds().map(|bounds| self.content.range::<[u8], _>(bounds));
+        for (key, value) in pairs.into_iter().flatten() {
+            if !limit.has_room(page.len(), bytes) {
+                break;
+            }
+            bytes += key.len() + value.len();
+            page.push((key.to_vec(), self.checked(key, value)?));
+        }
+        Ok(page)
+    }
+
+    /// `value`, unless it has rotted.
+    fn checked(&self, key: &[u8], value: &[u8]) -> Result<Vec<u8>, ViewError> {
+        let Some(bit) = self.rot.get(key) else { return Ok(value.to_vec()) };
+        let mut state = self.volume.lock().map_err(|error| ViewError(error.to_string()))?;
+        state.counters.rotten += 1;
+        if self.volume.device.config.ignores_checksums {
+            return Ok(turned(value, *bit));
+        }
+        let what = format!("key {}: checksum mismatch", key.escape_ascii());
+        Err(read_error(&self.volume, &self.name, &what))
+    }
 }
 
-impl View for SimSnapshot {
+impl View for Readable {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
         self.check()?;
-        Ok(self.content.get(key).map(|value| value.to_vec()))
+        self.value(key)
     }
 
     fn page(&self, range: &KeyRange, limit: PageLimit) -> Result<Vec<Pair>, ViewError> {
         self.check()?;
-        Ok(page(&self.content, range, limit))
+        self.pairs(range, limit)
     }
 }
 
-fn read_error(volume: &SimVolume, store: &str) -> ViewError {
-    ViewError(format!("reading the store `{store}` of {}'s disk: input/output error", volume.device.node))
-}
-
-fn page(content: &Content, range: &KeyRange, limit: PageLimit) -> Vec<Pair> {
-    let (mut page, mut bytes) = (Vec::new(), 0);
-    let pairs = range.bounds().map(|bounds| content.range::<[u8], _>(bounds));
-    for (key, value) in pairs.into_iter().flatten() {
-        if !limit.has_room(page.len(), bytes) {
-            break;
-        }
-        bytes += key.len() + value.len();
-        page.push((key.to_vec(), value.to_vec()));
-    }
-    page
+fn read_error(volume: &SimVolume, store: &str, what: &str) -> ViewError {
+    ViewError(format!("reading the store `{store}` of {}'s disk: {what}", volume.device.node))
 }
 
 /// Waits for an operation in the device's queue. Dropping it changes nothing: what is submitted happens.

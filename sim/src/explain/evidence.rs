@@ -2,6 +2,7 @@
 
 use super::scene::{Happening, Scene};
 use crate::outcome::Violation;
+use crate::places;
 
 /// More of them do not help anybody.
 const EVIDENCE_MAX: usize = 40;
@@ -20,8 +21,8 @@ impl Named {
         let trimmed = |word: &str| word.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
         let words: Vec<String> = message.split([' ', '@', '(']).map(trimmed).collect();
         for (place, word) in words.iter().enumerate() {
-            let number = word.strip_prefix(['n', 'c']).and_then(|number| number.parse::<u64>().ok());
-            if number.is_some() && !named.lanes.contains(word) {
+            let is_party = places::node_of(word).is_some() || places::client_of(word).is_some();
+            if is_party && !named.lanes.contains(word) {
                 named.lanes.push(word.clone());
             }
             let Ok(number) = word.parse::<u64>() else { continue };
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn evidence_is_what_concerns_them() {
-        let mut scene = Scene::new(3, 0);
+        let mut scene = Scene::new(["n1", "n2", "n3"].map(str::to_owned));
         scene.happened(1, "n1", "role", "leads term 1", 1, (0, 0));
         scene.happened(2, "n2", "log", "entries 2..4", 1, (2, 4));
         scene.happened(3, "n2", "log", "entries 5..5", 1, (5, 5));

@@ -55,7 +55,8 @@ fn of_message(message: &raft::Message) -> (u8, &'static str, String) {
     let word = |granted: bool| if granted { "granted" } else { "denied" };
     match &message.body {
         Some(Body::Vote(vote)) => {
-            (9, "vote", format!("vote for me in term {term}, my log ends at {}", last(vote)))
+            let why = if vote.transfer { ", the leader wants it" } else { "" };
+            (9, "vote", format!("vote for me in term {term}, my log ends at {}{why}", last(vote)))
         }
         Some(Body::VoteReply(reply)) => (9, "vote", format!("vote {} in term {term}", word(reply.granted))),
         Some(Body::PreVote(vote)) => {
@@ -64,6 +65,7 @@ fn of_message(message: &raft::Message) -> (u8, &'static str, String) {
         Some(Body::PreVoteReply(reply)) => {
             (8, "pre-vote", format!("pre-vote {} for term {term}", word(reply.granted)))
         }
+        Some(Body::TimeoutNow(_)) => (8, "vote", format!("lead after term {term}")),
         Some(Body::AppendRejected(no)) => (
             7,
             "append",
@@ -143,6 +145,9 @@ fn of_request(request: &kv::Request) -> String {
         }
         Some(Operation::Get(get)) => format!("get {}", String::from_utf8_lossy(&get.key)),
         Some(Operation::CloseSession(_)) => "close session".to_owned(),
+        Some(Operation::Scan(scan)) => format!("scan {}", String::from_utf8_lossy(&scan.prefix)),
+        Some(Operation::Pull(pull)) => format!("pull shard {}", pull.shard),
+        Some(Operation::Arrived(arrived)) => format!("shard {} has arrived", arrived.shard),
         Some(Operation::Query(_)) => "query a config".to_owned(),
         Some(Operation::Report(_)) => "report a config".to_owned(),
         None => "nothing".to_owned(),
@@ -194,8 +199,12 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(command_words(&command.encode_to_vec().into()), "put k7 (number 9)");
-        let request =
-            kv::Request { id: 1, deadline_ms: 2, operation: Some(kv::request::Operation::Execute(execute)) };
+        let request = kv::Request {
+            id: 1,
+            deadline_ms: 2,
+            operation: Some(kv::request::Operation::Execute(execute)),
+            shard: None,
+        };
         let bytes = Splitter::default().split(&request).remove(0);
         assert_eq!(frame(Channel::Client, false, &bytes), ("request", "put k7 (number 9)".to_owned()));
     }

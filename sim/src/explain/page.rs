@@ -7,7 +7,7 @@ use serde_json::json;
 use super::evidence;
 use super::scene::Scene;
 use crate::artifact::Artifact;
-use crate::words;
+use crate::{places, words};
 
 const PAGE: &str = include_str!("assets/page.html");
 const STYLE: &str = include_str!("assets/style.css");
@@ -47,7 +47,7 @@ pub fn page(artifact: &Artifact, file: &str, scene: &Scene, operations: &[Interv
         "again": again(artifact, file),
         "evidence": violation.map(|violation| evidence::of(scene, violation)).unwrap_or_default(),
         "operations": asked(scene, operations),
-        "nodes": artifact.plan.configuration.cluster.nodes,
+        "nodes": places::names(&artifact.plan.configuration).0.len(),
         "stateNames": ["term", "vote", "role", "leader", "last index", "last term", "log starts after", "commit", "applying"],
         "roleNames": ["follower", "pre-candidate", "candidate", "leader"],
         "scene": scene,

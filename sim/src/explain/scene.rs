@@ -127,11 +127,10 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Nodes first, then clients, so that lanes are in this order.
-    pub fn new(nodes: u64, clients: u64) -> Self {
+    /// With these lanes first: nodes, then clients.
+    pub fn new(lanes: impl IntoIterator<Item = String>) -> Self {
         let mut scene = Self::default();
-        (1..=nodes).for_each(|node| _ = scene.lanes.place(&format!("n{node}")));
-        (1..=clients).for_each(|client| _ = scene.lanes.place(&format!("c{client}")));
+        lanes.into_iter().for_each(|lane| _ = scene.lanes.place(&lane));
         scene
     }
 
@@ -285,7 +284,7 @@ mod tests {
 
     #[test]
     fn spans_end_by_name_and_states_are_kept_when_they_change() {
-        let mut scene = Scene::new(2, 1);
+        let mut scene = Scene::new(["n1", "n2", "c1"].map(str::to_owned));
         scene.begin(5, &["n2"], "write", "n2 write 1", "entries 1..2");
         scene.begin(6, &["n2"], "write", "n2 write 2", "entries 3..3");
         scene.finish(9, "n2 write 1", "");
@@ -305,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_long_run_keeps_its_end_and_says_from_when() {
-        let mut scene = Scene::new(2, 0);
+        let mut scene = Scene::new(["n1", "n2"].map(str::to_owned));
         for at in 0..200_000 {
             scene.message((at, at + 1), "n1", "n2", "append", "delivered", "x");
             scene.happened(at, "n1", "commit", "x", 0, (0, 0));

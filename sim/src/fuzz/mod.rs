@@ -111,12 +111,22 @@ pub struct Line {
     pub operations: u64,
     /// Faults delivered, by kind.
     pub faults: BTreeMap<String, u64>,
+    /// Points of the product's code that were forced, and how often.
+    #[serde(default)]
+    pub buggify: BTreeMap<String, u64>,
+    /// Shards that arrived at another group.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub migrations: u64,
     /// Why it did not pass.
     pub violation: Option<Violation>,
     /// Where the artifact is.
     pub artifact: Option<PathBuf>,
     /// From the end of the faults to a leader.
     pub leader_after_ms: Option<u64>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Line {
@@ -131,6 +141,8 @@ impl Line {
             wall_seconds: outcome.wall_seconds,
             operations: outcome.operations,
             faults: outcome.faults.clone(),
+            buggify: outcome.buggify.clone(),
+            migrations: outcome.migrations,
             violation: outcome.violation.clone(),
             artifact,
             leader_after_ms: outcome.leader_after_ms,
@@ -153,14 +165,19 @@ pub struct Summary {
     pub operations: u64,
     /// Faults delivered, by kind.
     pub faults: BTreeMap<String, u64>,
+    /// Points of the product's code that were forced, and how often.
+    pub buggify: BTreeMap<String, u64>,
     /// Seeds that were run twice, and differed.
     pub determinism_checked: u64,
     /// Seeds whose two runs had two digests.
     pub nondeterministic: Vec<u64>,
-    /// `scenario: id` of enabled faults that were never delivered and oracles that never judged.
+    /// `scenario: id` of enabled faults and points that were never delivered and oracles that never judged.
     pub vacuous: Vec<String>,
     /// From the end of the faults to a leader: median, 99th percentile, maximum.
     pub leader_after_ms: Option<(u64, u64, u64)>,
+    /// Shards that arrived at another group: in how many runs, of how many, and how many in the median run and in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrations: Option<(u64, u64, u64, u64)>,
     /// States of the protocol that were reached.
     pub coverage: Coverage,
     /// It was asked to end before it was through.
@@ -330,6 +347,7 @@ impl Finished {
         Ok(Run {
             line: Line::new(&request, &outcome, artifact),
             kinds: request.plan.kinds.clone(),
+            points: request.plan.configuration.buggify.keys().cloned().collect(),
             checks: request.plan.must_judge().into_iter().map(str::to_owned).collect(),
             judged: outcome.judged,
             same_twice,
@@ -351,6 +369,7 @@ struct Tally {
     summary: Summary,
     scenarios: BTreeMap<String, Counts>,
     leader_after_ms: Vec<u64>,
+    migrations: Vec<u64>,
 }
 
 impl Tally {
@@ -370,9 +389,10 @@ impl Tally {
             summary.nondeterministic.extend((!is_same).then_some(line.seed));
         }
         self.leader_after_ms.extend(line.leader_after_ms);
+        self.migrations.push(line.migrations);
         let counts = self.scenarios.entry(line.scenario.clone()).or_default();
         counts.runs += 1;
-        for kind in &run.kinds {
+        for kind in run.kinds.iter().chain(&run.points) {
             add(&mut counts.enabled, kind, 1);
         }
         for check in &run.checks {
@@ -381,6 +401,10 @@ impl Tally {
         for (kind, delivered) in &line.faults {
             add(&mut summary.faults, kind, *delivered);
             add(&mut counts.delivered, kind, *delivered);
+        }
+        for (point, forced) in &line.buggify {
+            add(&mut summary.buggify, point, *forced);
+            add(&mut counts.delivered, point, *forced);
         }
         for (oracle, judged) in &run.judged {
             add(&mut counts.judged, oracle, *judged);
@@ -405,6 +429,11 @@ impl Tally {
             missing.extend(never(&counts.checks, &counts.judged));
             self.summary.vacuous.extend(missing.into_iter().map(|id| format!("{name}: {id}")));
         }
+        self.migrations.sort_unstable();
+        let some = self.migrations.iter().filter(|count| **count > 0).count() as u64;
+        let (runs, all) = (self.migrations.len() as u64, self.migrations.iter().sum());
+        let median = self.migrations.get(self.migrations.len() / 2).copied().unwrap_or(0);
+        self.summary.migrations = (some > 0).then_some((some, runs, median, all));
         self.leader_after_ms.sort_unstable();
         let at = |percent: usize| {
             let last = self.leader_after_ms.len().saturating_sub(1);

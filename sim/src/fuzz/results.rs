@@ -63,6 +63,9 @@ pub struct Run {
     pub line: Line,
     /// Kinds of faults that existed in it.
     pub kinds: Vec<String>,
+    /// Points of the product's code that were on.
+    #[serde(default)]
+    pub points: Vec<String>,
     /// Oracles that judged it.
     pub checks: Vec<String>,
     /// How often each judged something.
@@ -71,6 +74,22 @@ pub struct Run {
     pub same_twice: Option<bool>,
     /// States of the protocol that it reached.
     pub coverage: Coverage,
+}
+
+impl Run {
+    /// What a report needs of it: a campaign may have a hundred thousand.
+    pub fn line_alone(&self) -> Self {
+        let line = &self.line;
+        Self {
+            line: Line { faults: BTreeMap::new(), buggify: BTreeMap::new(), ..line.clone() },
+            kinds: Vec::new(),
+            points: Vec::new(),
+            checks: Vec::new(),
+            judged: BTreeMap::new(),
+            same_twice: self.same_twice,
+            coverage: Coverage::default(),
+        }
+    }
 }
 
 /// Why results cannot be used.

@@ -11,6 +11,7 @@ fn fake(request: &RunRequest, _: &RunOptions) -> Result<Outcome, Internal> {
     // Later seeds end sooner: the order of completion is not that of the seeds.
     std::thread::sleep(Duration::from_micros(900u64.saturating_sub(request.seed * 50)));
     Ok(Outcome {
+        migrations: 0,
         verdict: if is_bad { Verdict::Fail } else { Verdict::Pass },
         violation: is_bad.then(|| Violation::new("sim.panic", "it panicked")),
         digest: request.seed * 3,
@@ -23,6 +24,7 @@ fn fake(request: &RunRequest, _: &RunOptions) -> Result<Outcome, Internal> {
         core_seconds: 0.1,
         operations: 10,
         faults: [("net.loss".to_owned(), u64::from(delivers))].into(),
+        buggify: Default::default(),
         judged: [("sim.panic".to_owned(), 1)].into(),
         leader_after_ms: Some(request.seed),
         coverage: crate::coverage::Coverage::default(),

@@ -93,6 +93,8 @@ pub struct NodeFacts {
     pub before: Face,
     /// after it.
     pub now: Face,
+    /// Its state was damaged from outside, and may be wiped.
+    pub state_is_bad: bool,
     /// Set in the step that opened it again.
     pub reopened: Option<Reopened>,
 }
@@ -160,6 +162,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The state of `node` has been damaged from outside.
+    pub fn state_is_bad(&mut self, node: NodeId) {
+        self.nodes.entry(node).or_default().state_is_bad = true;
+    }
+
     /// Takes in what happened on `node`.
     pub fn update(&mut self, node: NodeId, kind: &Kind<'_>) {
         let me = self.nodes.entry(node).or_default();

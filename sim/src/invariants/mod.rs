@@ -1,4 +1,5 @@
-//! The invariants of Raft, checked after every step of every node.
+//! The invariants of Raft, checked after every step of every node; those of the controllers are in [`configs`], those
+//! of groups that serve shards in [`shards`].
 //!
 //! | id | invariant | source |
 //! |---|---|---|
@@ -11,6 +12,7 @@
 //! | raft.vote_once | one vote per term, durable before it is answered | 5.2 |
 //! | raft.pre_vote | a node raises its term only after a quorum said that it would vote | dissertation 9.6 |
 //! | raft.check_quorum | a leader that hears no quorum for an election timeout stops leading | dissertation 6.2 |
+//! | raft.transfer | leadership goes to a member that holds everything, and no proposal is taken meanwhile | dissertation 3.10 |
 //! | raft.monotonic | term, commit and applied never go back | figure 2 |
 //! | raft.ack_durable | what is acknowledged or committed by counting is durable | 5.3; dissertation 10.2.1 |
 //! | raft.read_index | a read returns nothing older than what was committed when it came | dissertation 6.4 |
@@ -24,6 +26,12 @@ mod ack_durable;
 pub mod chain;
 mod check_quorum;
 mod commit_current_term;
+pub mod configs;
+mod ctrler_balanced;
+mod ctrler_deterministic;
+mod ctrler_linearizable;
+mod ctrler_minimal;
+mod ctrler_refused;
 mod election_safety;
 pub mod facts;
 mod leader_append_only;
@@ -32,8 +40,13 @@ mod log_matching;
 mod monotonic;
 mod pre_vote;
 mod read_index;
+mod shard_config_order;
+mod shard_no_loss;
+mod shard_single_owner;
+pub mod shards;
 mod snapshot;
 mod state_machine_safety;
+mod transfer;
 mod vote_once;
 
 use eraft::observe::Event;
@@ -108,6 +121,8 @@ pub struct Step<'a> {
     pub incarnation: u64,
     /// When: simulated nanoseconds, or the number of the step.
     pub at: u64,
+    /// Are these nanoseconds?
+    pub is_timed: bool,
     /// What happened.
     pub kind: Kind<'a>,
     /// That node.
@@ -119,10 +134,15 @@ pub struct Step<'a> {
 impl Step<'_> {
     /// A violation of `oracle`. `what` says which kind, in words that do not vary from run to run.
     fn violation(&self, oracle: &'static str, what: &str, message: String) -> Violation {
+        let when = if self.is_timed {
+            format!("{:.6} s", self.at as f64 / 1e9)
+        } else {
+            format!("step {}", self.at)
+        };
         Violation {
             oracle: oracle.into(),
             fingerprint: format!("{oracle}: {what}"),
-            message: format!("{} (incarnation {}) at {}: {message}", self.node, self.incarnation, self.at),
+            message: format!("{} (incarnation {}) at {when}: {message}", self.node, self.incarnation),
         }
     }
 }
@@ -174,6 +194,7 @@ impl Default for Suite {
                 Box::<monotonic::Monotonic>::default(),
                 Box::<pre_vote::PreVote>::default(),
                 Box::<check_quorum::CheckQuorum>::default(),
+                Box::<transfer::Transfer>::default(),
             ],
         }
     }
@@ -187,16 +208,25 @@ impl Suite {
         suite
     }
 
-    /// Judges an event of a whole node.
-    pub fn observe(&mut self, node: NodeId, at: u64, event: &Event<'_>) -> Result<(), Violation> {
-        Kind::of(event).map_or(Ok(()), |kind| self.step(node, at, kind))
+    /// The state of `node` has been damaged from outside: it may be wiped, and begin anew.
+    pub fn state_is_bad(&mut self, node: NodeId) {
+        self.facts.state_is_bad(node);
     }
 
-    /// Judges one step.
+    /// Judges an event of a whole node; `at` is in simulated nanoseconds.
+    pub fn observe(&mut self, node: NodeId, at: u64, event: &Event<'_>) -> Result<(), Violation> {
+        Kind::of(event).map_or(Ok(()), |kind| self.judge(node, at, kind, true))
+    }
+
+    /// Judges one step of a core; `at` is its number.
     pub fn step(&mut self, node: NodeId, at: u64, kind: Kind<'_>) -> Result<(), Violation> {
+        self.judge(node, at, kind, false)
+    }
+
+    fn judge(&mut self, node: NodeId, at: u64, kind: Kind<'_>, is_timed: bool) -> Result<(), Violation> {
         self.facts.update(node, &kind);
         let me = &self.facts.nodes[&node];
-        let step = Step { node, incarnation: me.incarnation, at, kind, me, facts: &self.facts };
+        let step = Step { node, incarnation: me.incarnation, at, is_timed, kind, me, facts: &self.facts };
         self.invariants.iter_mut().try_for_each(|invariant| invariant.step(&step))
     }
 

@@ -60,7 +60,7 @@ impl Invariant for Monotonic {
                     let message = format!("came back in term {}, {} was durable", now.term, durable.0);
                     return Err(step.violation(ID, "the term went back over a restart", message));
                 }
-                if applied.index < durable.1 {
+                if applied.index < durable.1 && !step.me.state_is_bad {
                     let message =
                         format!("came back with the state at {}, {} was durable", applied.index, durable.1);
                     return Err(step.violation(ID, "the state went back over a restart", message));

@@ -1,4 +1,5 @@
-//! A node raises its term by itself only after a quorum said that it would vote for it (dissertation, section 9.6).
+//! A node raises its term by itself only after a quorum said that it would vote for it (dissertation, section 9.6), or
+//! because the leader of its term wants it (3.10).
 //! Without that a node that was cut off comes back with a term that deposes a working leader.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,12 +46,16 @@ impl Invariant for PreVote {
             _ => {}
         }
         let (term, vote) = (raft.hard().term, raft.hard().vote);
+        let is_wanted = matches!(input, Input::Message { message, .. }
+            if message.body == Body::TimeoutNow && message.term.next() == term);
         if term <= before || vote != Some(step.node) {
             return Ok(());
         }
         self.judged += 1;
         let promised = self.promised.remove(&step.node).unwrap_or_default();
-        if !quorum::is_quorum(raft.membership(), |node| node == step.node || promised.contains(&node)) {
+        if !is_wanted
+            && !quorum::is_quorum(raft.membership(), |node| node == step.node || promised.contains(&node))
+        {
             let message = format!("asks for votes in term {term}, which only {promised:?} promised");
             return Err(step.violation(ID, "a term was raised without the consent of a quorum", message));
         }

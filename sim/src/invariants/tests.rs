@@ -179,7 +179,7 @@ fn the_same_entries_with_different_states() {
 
 #[test]
 fn a_vote_that_is_not_durable_and_a_vote_that_is_lost() {
-    let ask = || from(TWO, 1, Body::Vote { last: Position::default() });
+    let ask = || from(TWO, 1, Body::Vote { last: Position::default(), transfer: false });
     let mut bench = Bench::new("raft.vote_once", &[ONE, TWO, THREE]);
     let mut raft = bench.fresh(ONE);
     let result = bench.step(&mut raft, ask(), |effects| {
@@ -320,6 +320,50 @@ fn a_leader_that_nobody_answers() {
         } else {
             assert!(result.is_ok() && !raft.is_leader());
         }
+    }
+}
+
+/// A leader of two, which has asked for leadership to go to the other.
+fn transferring(bench: &mut Bench, mutant: MutantId) -> Raft {
+    let mut raft = with_mutant(bench.fresh(ONE), mutant);
+    for input in [
+        Input::Timeout(Timer::Election),
+        from(TWO, 1, Body::PreVoteReply { granted: true }),
+        Input::Persisted(WriteId(1)),
+        from(TWO, 1, Body::VoteReply { granted: true }),
+    ] {
+        bench.step(&mut raft, input, |_| {}).expect("an election violates nothing");
+    }
+    raft
+}
+
+#[test]
+fn a_transfer_to_a_member_that_lacks_entries_and_a_proposal_meanwhile() {
+    let wants_two = || Input::Transfer { id: RequestId(1), to: TWO };
+    let mut bench = Bench::new("raft.transfer", &[ONE, TWO]);
+    let mut raft = transferring(&mut bench, MutantId::ElectionTransferToLagging);
+    let result = bench.step(&mut raft, wants_two(), |_| {});
+    assert_eq!(fingerprint(result), "raft.transfer: a member was told to lead that lacks entries");
+
+    let mut bench = Bench::new("raft.transfer", &[ONE, TWO]);
+    let mut raft = transferring(&mut bench, MutantId::ElectionProposalsDuringTransfer);
+    bench.step(&mut raft, wants_two(), |_| {}).expect("it waits for the member");
+    let proposal = Input::Propose(vec![(RequestId(2), bytes::Bytes::from_static(b"a"))]);
+    let result = bench.step(&mut raft, proposal, |_| {});
+    assert_eq!(fingerprint(result), "raft.transfer: a proposal was taken during a transfer");
+}
+
+#[test]
+fn a_member_is_told_to_lead_and_does_so_without_asking_first() {
+    for (told_in, is_wanted) in [(1, true), (0, false)] {
+        let mut bench = Bench::new("raft.pre_vote", &[ONE, TWO, THREE]);
+        let mut raft = with_mutant(bench.fresh(ONE), MutantId::ElectionStaleTimeoutNow);
+        bench
+            .step(&mut raft, from(TWO, 1, Body::Heartbeat { commit: Index(0), round: 0 }), |_| {})
+            .expect("a heartbeat violates nothing");
+        let result = bench.step(&mut raft, from(TWO, told_in, Body::TimeoutNow), |_| {});
+        assert_eq!(raft.hard().term, Term(2));
+        assert_eq!(result.is_ok(), is_wanted, "{result:?}");
     }
 }
 

@@ -15,7 +15,7 @@
 //! That is exact as long as no message has told them apart, and none has: what they were sent they have not received.
 
 use eraft::mutants::Mutants;
-use eraft::raft::{Body, Config, Effect, Input, Membership, Message, Raft, RequestId, Timer};
+use eraft::raft::{Body, Config, Effect, Input, Membership, Message, Raft, RequestId, Role, Timer};
 use eraft::types::NodeId;
 use stateright::{Model, Property};
 
@@ -68,18 +68,22 @@ pub struct Bounds {
     pub heartbeats: u8,
     /// Linearizable reads.
     pub reads: u8,
+    /// Transfers of leadership.
+    pub transfers: u8,
     /// Steps of one behaviour; 0: as many as there are.
     pub depth: u8,
 }
 
 impl Bounds {
     /// Their names, in the order of [`Bounds::values`].
-    pub const NAMES: [&str; 6] = ["term_max", "crashes", "proposals", "heartbeats", "reads", "depth"];
+    pub const NAMES: [&str; 7] =
+        ["term_max", "crashes", "proposals", "heartbeats", "reads", "transfers", "depth"];
 
     /// The bounds in order.
-    pub fn values(&self) -> [u64; 6] {
-        let Self { term_max, crashes, proposals, heartbeats, reads, depth } = *self;
-        [term_max, crashes.into(), proposals.into(), heartbeats.into(), reads.into(), depth.into()]
+    pub fn values(&self) -> [u64; 7] {
+        let Self { term_max, crashes, proposals, heartbeats, reads, transfers, depth } = *self;
+        let rest = [crashes, proposals, heartbeats, reads, transfers, depth].map(u64::from);
+        std::array::from_fn(|at| if at == 0 { term_max } else { rest[at - 1] })
     }
 
     /// Sets one by its name; an unknown one sets nothing.
@@ -90,6 +94,7 @@ impl Bounds {
             "proposals" => self.proposals = bound,
             "heartbeats" => self.heartbeats = bound,
             "reads" => self.reads = bound,
+            "transfers" => self.transfers = bound,
             "depth" => self.depth = bound,
             _ => {}
         }
@@ -157,6 +162,8 @@ enum Event {
     Propose,
     /// A client reads.
     Read,
+    /// An operator wants this node to lead.
+    Transfer(NodeId),
     /// Nothing.
     Nothing,
 }
@@ -180,6 +187,8 @@ pub enum Reached {
     OldEntryCommitted,
     /// A read was answered.
     ReadAnswered,
+    /// A node leads because its leader wanted it.
+    Transferred,
 }
 
 impl Reached {
@@ -194,6 +203,7 @@ impl Reached {
             Self::LogsDiffer => "two logs differ",
             Self::OldEntryCommitted => "an entry of an earlier term is committed",
             Self::ReadAnswered => "a read is answered",
+            Self::Transferred => "a node leads because its leader wanted it",
         }
     }
 
@@ -214,6 +224,15 @@ impl Reached {
             },
             Self::OldEntryCommitted => |_, state| state.ghost.holds_an_inherited_entry(),
             Self::ReadAnswered => |_, state| state.ghost.reads_answered() > 0,
+            Self::Transferred => |_, state| {
+                state.leaders().any(|leader| {
+                    state.network.iter().any(|packet| {
+                        packet.from == leader.id()
+                            && packet.message.term == leader.hard().term
+                            && matches!(packet.message.body, Body::Vote { transfer: true, .. })
+                    })
+                })
+            },
         }
     }
 }
@@ -321,6 +340,10 @@ impl Group {
         }
     }
 
+    fn peers(&self, id: NodeId) -> impl Iterator<Item = NodeId> + use<> {
+        (1..=self.disks.len() as u64).map(NodeId).filter(move |peer| *peer != id)
+    }
+
     /// What `node` may do by itself.
     fn own_actions(&self, state: &State, id: NodeId, node: &Node, mut may: impl FnMut(NodeId, Event)) {
         let (spent, bounds) = (state.spent, self.bounds);
@@ -335,11 +358,17 @@ impl Group {
                 (spent.reads < bounds.reads, Event::Read),
             ];
             asked.into_iter().filter(|(may, _)| *may).for_each(|(_, event)| may(id, event));
+            if spent.transfers < bounds.transfers {
+                self.peers(id).for_each(|peer| may(id, Event::Transfer(peer)));
+            }
+            // An election timeout that gives a transfer up; without one it changes nothing here.
+            if matches!(raft.role(), Role::Leader(leader) if leader.transfer.is_some()) {
+                may(id, Event::Election(None));
+            }
         } else if raft.hard().term.0 < bounds.term_max {
             may(id, Event::Election(None));
             if self.grain == Grain::Coarse {
-                let peers = (1..=self.disks.len() as u64).map(NodeId).filter(|peer| *peer != id);
-                peers.for_each(|peer| may(id, Event::Election(Some(peer))));
+                self.peers(id).for_each(|peer| may(id, Event::Election(Some(peer))));
             }
         }
     }
@@ -431,6 +460,11 @@ impl Model for Group {
                 state.ghost = Shared::new(ghost);
                 self.step(&mut state, id, Input::Read(request));
             }
+            Event::Transfer(to) => {
+                state.spent.transfers += 1;
+                let request = RequestId(u64::from(state.spent.transfers) << 8);
+                self.step(&mut state, id, Input::Transfer { id: request, to });
+            }
             Event::Nothing => {}
         }
         let writes = |state: &State| state.nodes[id.0 as usize - 1].writes();
@@ -466,6 +500,7 @@ impl Model for Group {
             Event::Heartbeat => format!("{node}'s heartbeat timer fires"),
             Event::Propose => format!("{node} is given a proposal"),
             Event::Read => format!("{node} is asked to read"),
+            Event::Transfer(to) => format!("{node} is asked to let {to} lead"),
             Event::Nothing => format!("{node}"),
         };
         match fate {

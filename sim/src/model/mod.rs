@@ -10,6 +10,7 @@
 pub mod group;
 mod judge;
 pub mod sessions;
+pub mod shards;
 mod shared;
 pub mod specs;
 
@@ -192,9 +193,15 @@ where
     brake.is_over.store(true, Ordering::Relaxed);
     let is_left = brake.is_noticed.load(Ordering::Relaxed);
     let discoveries = checker.discoveries();
+    // A model that is left early ends in the middle of everything.
+    let judges = |expectation: &Expectation| match expectation {
+        Expectation::Always => true,
+        Expectation::Eventually => !is_left,
+        Expectation::Sometimes => false,
+    };
     let violation = properties
         .iter()
-        .filter(|(_, expectation)| *expectation == Expectation::Always)
+        .filter(|(_, expectation)| judges(expectation))
         .find_map(|(oracle, _)| discoveries.get(oracle).map(|path| (oracle, path.clone())))
         .map(|(oracle, path)| ModelViolation {
             oracle: (*oracle).to_owned(),

@@ -4,6 +4,7 @@ use eraft::mutants::Mutants;
 
 use super::group::{Bounds, Grain, Group, Reached, State};
 use super::sessions::{self, Sessions};
+use super::shards::{self, Shards};
 use super::{Brake, ModelReport, Options, Spec, check};
 
 /// Visits every state.
@@ -34,7 +35,17 @@ pub fn all() -> Vec<Check> {
             check(sessions::spec(model), &brake)
         }),
     });
-    sessions.chain(groups).collect()
+    let shards = shards::all().into_iter().map(|model| Check {
+        name: model.name,
+        run: Box::new(move |options: &Options, brake: Brake| {
+            let mut model = Shards { mutants: options.mutants, brake: brake.clone(), ..model.clone() };
+            if let Some((_, depth)) = options.bounds.iter().find(|(name, _)| name == "depth") {
+                model.depth = *depth;
+            }
+            check(shards::spec(model), &brake)
+        }),
+    });
+    sessions.chain(shards).chain(groups).collect()
 }
 
 fn group_spec(group: Group) -> Spec<Group> {
@@ -97,6 +108,14 @@ fn groups() -> Vec<Group> {
             disks: one_entry(3),
             bounds: Bounds { term_max: 3, reads: 1, depth: 10, ..Bounds::default() },
             reaches: &[Reached::TwoLeaders, Reached::ReadAnswered],
+            ..coarse.clone()
+        },
+        Group {
+            name: "transfer",
+            about: "a new leader is asked to let another one lead, and may give that up",
+            disks: one_entry(3),
+            bounds: Bounds { term_max: 2, transfers: 1, depth: 9, ..Bounds::default() },
+            reaches: &[Reached::TwoLeaders, Reached::Transferred],
             ..coarse.clone()
         },
         Group {

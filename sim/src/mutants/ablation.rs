@@ -13,17 +13,20 @@ pub enum Ingredient {
     Swarm,
     /// Faults of disks.
     StorageFaults,
+    /// What is forced in the product's code.
+    Buggify,
 }
 
 impl Ingredient {
     /// Every ingredient.
-    pub const ALL: [Ingredient; 2] = [Ingredient::Swarm, Ingredient::StorageFaults];
+    pub const ALL: [Ingredient; 3] = [Ingredient::Swarm, Ingredient::StorageFaults, Ingredient::Buggify];
 
     /// Its word in tables and options.
     pub fn word(self) -> &'static str {
         match self {
             Ingredient::Swarm => "swarm",
             Ingredient::StorageFaults => "storage_faults",
+            Ingredient::Buggify => "buggify",
         }
     }
 
@@ -45,6 +48,7 @@ impl Ingredient {
                     random.kinds.retain(|fault| !fault.profile.kind.id().starts_with("disk."));
                 }
             }
+            Ingredient::Buggify => scenario.buggify = None,
         }
     }
 }

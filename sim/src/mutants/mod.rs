@@ -18,14 +18,18 @@ pub use table::{Row, Table, TableError};
 
 use crate::core;
 use crate::fuzz::Source;
+use crate::model;
 use crate::outcome::Verdict;
 use crate::parallel;
 use crate::runner::{self, Internal, RunOptions, Simulate};
+use crate::shards;
 
 /// Seeds of one range in the scheduler over the core.
 const CORE_SEEDS_MAX: u64 = 50_000;
 /// Seeds of one range in simulated clusters.
 const SIMULATION_SEEDS_MAX: u64 = 500;
+/// Mutants of these groups are seen by the scheduler over the machines of the sharded store.
+const SHARDED_GROUPS: [&str; 2] = ["ctrler", "shardkv"];
 /// The first seeds of two ranges are so far apart: no range ever reaches the next.
 const RANGE_DISTANCE: u64 = 1_000_000;
 /// If none of so many first ranges finds anything, the others are not searched.
@@ -35,20 +39,23 @@ const HOPELESS_RANGES: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// The random scheduler over the pure core.
+    /// The random schedulers over pure code: Raft's core, and the machines of the sharded store.
     Core,
+    /// The model checker. It has no seeds: it visits every state, in one order.
+    Model,
     /// Simulated clusters.
     Simulation,
 }
 
 impl Stage {
     /// Every stage, cheapest first.
-    pub const ALL: [Stage; 2] = [Stage::Core, Stage::Simulation];
+    pub const ALL: [Stage; 3] = [Stage::Core, Stage::Model, Stage::Simulation];
 
     /// Its word in tables and options.
     pub fn word(self) -> &'static str {
         match self {
             Stage::Core => "core",
+            Stage::Model => "model",
             Stage::Simulation => "simulation",
         }
     }
@@ -61,6 +68,7 @@ impl Stage {
     fn layer(self) -> Layer {
         match self {
             Stage::Core => Layer::Core,
+            Stage::Model => Layer::Model,
             Stage::Simulation => Layer::Simulation,
         }
     }
@@ -73,6 +81,7 @@ impl Stage {
     fn seeds_max(self) -> u64 {
         match self {
             Stage::Core => CORE_SEEDS_MAX,
+            Stage::Model => 1,
             Stage::Simulation => SIMULATION_SEEDS_MAX,
         }
     }
@@ -121,6 +130,7 @@ impl Exam {
     /// Searches all ranges for `mutant` at `stage`.
     pub fn hold(&self, simulate: Simulate, mutant: &Mutant, stage: Stage) -> Result<Row, ExamError> {
         let source = match stage {
+            Stage::Model => return Ok(self.visit(mutant)),
             Stage::Core => None,
             Stage::Simulation => Some(self.scenario_of(mutant)?),
         };
@@ -163,6 +173,35 @@ impl Exam {
         Ok(Search { seeds: None, oracle: None, core_seconds })
     }
 
+    /// The models that can see the mutant's group, until one has found it.
+    fn visit(&self, mutant: &Mutant) -> Row {
+        let is_sharded = |name: &str| name.starts_with("shards.");
+        let is_wanted = |name: &str| match mutant.group {
+            "shardkv" => is_sharded(name),
+            "kv" => name.starts_with("sessions.") || name == "read",
+            _ => !is_sharded(name) && !name.starts_with("sessions."),
+        };
+        let names = model::specs::all().into_iter().map(|check| check.name);
+        let report = model::run(&model::Options {
+            only: names.filter(|name| is_wanted(name)).map(str::to_owned).collect(),
+            jobs: 1,
+            time_max: Some(self.time_max),
+            bounds: Vec::new(),
+            mutants: Mutants::with(mutant.mutant),
+        });
+        let found = report.violation();
+        let seconds = (report.seconds * 1_000.0).round() / 1_000.0;
+        Row {
+            ranges: 1,
+            killed: u64::from(found.is_some()),
+            oracle: found.map(|found| found.oracle.clone()),
+            states: found.map(|_| report.distinct),
+            core_seconds_median: found.map(|_| seconds),
+            core_seconds_p90: found.map(|_| seconds),
+            ..Row::new(mutant, Stage::Model)
+        }
+    }
+
     fn search_core(&self, mutant: &Mutant, first: u64, seeds_max: u64) -> Search {
         let options = core::Options {
             seed: first,
@@ -172,12 +211,18 @@ impl Exam {
             mutants: Mutants::with(mutant.mutant),
             ..core::Options::default()
         };
-        let report = core::run(&options);
-        let found = report.violation.as_ref();
+        let (violation, core_seconds) = if SHARDED_GROUPS.contains(&mutant.group) {
+            let report = shards::run(&options);
+            (report.violation, report.core_seconds)
+        } else {
+            let report = core::run(&options);
+            (report.violation, report.core_seconds)
+        };
+        let found = violation.as_ref();
         Search {
             seeds: found.map(|found| found.seed - first + 1),
             oracle: found.map(|found| found.violation.oracle.clone()),
-            core_seconds: report.core_seconds,
+            core_seconds,
         }
     }
 
@@ -211,8 +256,6 @@ fn summary(mutant: &Mutant, stage: Stage, searches: &[Search]) -> Row {
     let found = |value: u64| (value < u64::MAX).then_some(value);
     let milli = |value: f64| (value < f64::MAX).then_some((value * 1_000.0).round() / 1_000.0);
     Row {
-        mutant: mutant.id.to_owned(),
-        stage,
         ranges: searches.len() as u64,
         killed: searches.iter().filter(|search| search.seeds.is_some()).count() as u64,
         oracle,
@@ -220,8 +263,7 @@ fn summary(mutant: &Mutant, stage: Stage, searches: &[Search]) -> Row {
         seeds_p90: percentile(&seeds, 90).and_then(found),
         core_seconds_median: percentile(&core_seconds, 50).and_then(milli),
         core_seconds_p90: percentile(&core_seconds, 90).and_then(milli),
-        without: Vec::new(),
-        reason: None,
+        ..Row::new(mutant, stage)
     }
 }
 

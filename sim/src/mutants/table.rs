@@ -28,6 +28,9 @@ pub struct Row {
     /// Seeds to detection, 90th percentile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seeds_p90: Option<u64>,
+    /// Distinct states to detection, where there are no seeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub states: Option<u64>,
     /// Core-seconds to detection, median.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core_seconds_median: Option<f64>,
@@ -43,6 +46,29 @@ pub struct Row {
 }
 
 impl Row {
+    /// Nothing is known yet of `mutant` at `stage`.
+    pub fn new(mutant: &Mutant, stage: Stage) -> Self {
+        Self {
+            mutant: mutant.id.to_owned(),
+            stage,
+            ranges: 0,
+            killed: 0,
+            oracle: None,
+            seeds_median: None,
+            seeds_p90: None,
+            states: None,
+            core_seconds_median: None,
+            core_seconds_p90: None,
+            without: Vec::new(),
+            reason: None,
+        }
+    }
+
+    /// Was it found in at least half of the ranges?
+    pub fn is_killed(&self) -> bool {
+        self.seeds_median.is_some() || self.states.is_some()
+    }
+
     fn is_about(&self, other: &Row) -> bool {
         (&self.mutant, self.stage, &self.without) == (&other.mutant, other.stage, &other.without)
     }
@@ -125,7 +151,7 @@ impl Table {
         let mut text = format!(
             "# The exam of the testbed\n\nWritten by `cargo sim mutants --update` on {} at commit {}. How it is made and \
              read: [TESTING.md](TESTING.md).\nSeeds and core-seconds are to detection, median / 90th percentile over \
-             disjoint ranges of seeds.\n\n",
+             disjoint ranges of seeds; of the model, which has none, the states are counted.\n\n",
             self.date, self.commit
         );
         let full: Vec<&Row> = self.rows.iter().filter(|row| row.without.is_empty()).collect();
@@ -166,9 +192,10 @@ impl Table {
         let mut seeds: Vec<u64> = CATALOGUE.iter().filter_map(best).collect();
         seeds.sort_unstable();
         let within = seeds.iter().filter(|seeds| **seeds <= 500).count();
+        let is_killed = |mutant: &&Mutant| self.rows_of(mutant.id).any(Row::is_killed);
+        let killed = CATALOGUE.iter().filter(is_killed).count();
         format!(
-            "{} of {} mutants are killed; seeds to detection at their best layer: median {}, {} within 500.",
-            seeds.len(),
+            "{killed} of {} mutants are killed; seeds to detection at their best layer: median {}, {} within 500.",
             CATALOGUE.len(),
             super::percentile(&seeds, 50).unwrap_or(0),
             within
@@ -178,7 +205,7 @@ impl Table {
     fn survivors(&self) -> String {
         let mut text = String::new();
         for mutant in CATALOGUE {
-            if self.rows_of(mutant.id).any(|row| row.seeds_median.is_some()) {
+            if self.rows_of(mutant.id).any(Row::is_killed) {
                 continue;
             }
             let reason = self.rows_of(mutant.id).find_map(|row| row.reason.clone());
@@ -207,7 +234,7 @@ fn line(row: &Row) -> String {
         row.killed,
         row.ranges,
         row.oracle.as_deref().unwrap_or("–"),
-        pair(row.seeds_median, row.seeds_p90),
+        row.states.map_or_else(|| pair(row.seeds_median, row.seeds_p90), |states| format!("{states} states")),
         pair(row.core_seconds_median, row.core_seconds_p90)
     )
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use eraft::replica::link::{Party, Route};
 
+use crate::places;
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
@@ -89,6 +91,8 @@ pub struct NetCounters {
     pub connects_dead: u64,
     /// Pauses that kept something waiting (node.pause).
     pub pauses: u64,
+    /// Pauses of clients that kept something waiting (client.pause).
+    pub client_pauses: u64,
     /// Streams that a death broke.
     pub deaths: u64,
 }
@@ -96,7 +100,7 @@ pub struct NetCounters {
 /// A party's name in messages.
 pub(super) fn name(party: Party) -> String {
     match party {
-        Party::Node(node) => node.to_string(),
-        Party::Client(client) => format!("c{client}"),
+        Party::Node(node) => places::name(node),
+        Party::Client(client) => places::client_name(client),
     }
 }

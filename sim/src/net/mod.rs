@@ -34,6 +34,7 @@ mod traffic;
 mod wire;
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
@@ -47,6 +48,7 @@ pub use event::{MessageEvent, NetCounters, Outcome, Sink};
 pub use partition::{Parties, Partition};
 pub use wire::IN_FLIGHT_FRAMES_MAX;
 
+use crate::places;
 use ends::{Inbound, Outbound};
 use event::name;
 use state::{Death, State};
@@ -180,7 +182,8 @@ impl SimNet {
         Err(format!("{} -> {}: {why}", name(route.from), name(route.to)))
     }
 
-    async fn gate_of(&self, party: Party) {
+    /// Waits while `party` is paused.
+    pub async fn gate_of(&self, party: Party) {
         poll_fn(|context| {
             let mut state = self.shared.lock();
             if !state.meets_pause(party) {
@@ -210,6 +213,11 @@ impl Hook for SimNet {
     fn gate(&self, node: NodeId) -> BoxFuture<()> {
         let net = self.clone();
         Box::pin(async move { net.gate_of(Party::Node(node)).await })
+    }
+
+    /// Nodes of different groups have different numbers, by which they are told apart here.
+    fn node_at(&self, address: SocketAddr, place: u64) -> NodeId {
+        places::at(address).unwrap_or(NodeId(place))
     }
 
     fn is_paused(&self, node: NodeId) -> bool {

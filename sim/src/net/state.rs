@@ -217,7 +217,12 @@ impl State {
         match self.conditions.get_mut(&party) {
             Some(condition) if condition.paused => {
                 let met = std::mem::replace(&mut condition.pause_met, true);
-                self.ledger.counters.pauses += u64::from(!met);
+                let counters = &mut self.ledger.counters;
+                let pauses = match party {
+                    Party::Node(_) => &mut counters.pauses,
+                    Party::Client(_) => &mut counters.client_pauses,
+                };
+                *pauses += u64::from(!met);
                 true
             }
             _ => false,

@@ -14,8 +14,8 @@ use crate::outcome::Violation;
 /// State hashes that are kept for comparison; a replica that comes later than that is compared by its next entries.
 const HASHES_MAX: usize = 100_000;
 
-/// The key of a user's value begins so; what else a machine writes is its own bookkeeping.
-const USER_PREFIX: &[u8] = b"k/";
+/// The keys of users' values, and of controllers' configs, begin so; what else a machine writes is its own bookkeeping.
+const EFFECT_PREFIXES: [&[u8]; 2] = [b"k/", b"c/"];
 
 /// kv.replicas_equal: two replicas that have applied the same index have the same hash.
 #[derive(Default)]
@@ -53,6 +53,11 @@ impl Replicas {
     }
 }
 
+/// Is it what a client asked for? Controllers forget old configs on the way.
+fn is_effect(key: &[u8], is_put: bool) -> bool {
+    key.starts_with(EFFECT_PREFIXES[0]) || (is_put && key.starts_with(EFFECT_PREFIXES[1]))
+}
+
 /// kv.exactly_once: of all entries that carry one (session, number), at most one writes a user's key.
 #[derive(Default)]
 pub(super) struct ExactlyOnce {
@@ -78,7 +83,7 @@ impl ExactlyOnce {
             return Ok(());
         };
         self.judged += 1;
-        if !batch.writes.iter().any(|(key, _)| key.starts_with(USER_PREFIX)) {
+        if !batch.writes.iter().any(|(key, value)| is_effect(key, value.is_some())) {
             return Ok(());
         }
         let client = execute.client.unwrap_or_default();

@@ -10,18 +10,22 @@ mod stage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use eraft::ctrler::Config;
 use eraft::observe::{Event, Observer};
 use eraft::proto::kv::Mutation;
 use eraft::raft::{Body, Effect, Input, Raft};
-use eraft::types::{Index, NodeId, Term};
+use eraft::types::{ConfigNum, GroupId, Index, NodeId, Term};
 use madsim::time::TimeHandle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::coverage::{Coverage, Map};
 use crate::explain::Stage;
+use crate::invariants::configs::{Asked, Configs, Open, Told};
+use crate::invariants::shards::{Known, Shards, Turn};
 use crate::invariants::{self, Suite};
 use crate::outcome::Violation;
-use crate::scenario::Trigger;
+use crate::places::{self, Place};
+use crate::scenario::{Cluster, Trigger};
 use crate::trace::{Record, Recorder};
 use kv::{ExactlyOnce, Replicas};
 pub use ledger::Fate;
@@ -56,11 +60,18 @@ pub struct Watcher {
     violated: Notify,
 }
 
-struct State {
-    recorder: Recorder,
+/// What is known of one Raft group.
+struct Group {
     suite: Suite,
     replicas: Replicas,
     exactly_once: ExactlyOnce,
+}
+
+struct State {
+    recorder: Recorder,
+    groups: BTreeMap<Place, Group>,
+    configs: Configs,
+    shards: Shards,
     checks: BTreeSet<String>,
     violation: Option<Violation>,
     faces: BTreeMap<NodeId, Face>,
@@ -72,6 +83,8 @@ struct State {
     stage: Option<Stage>,
     /// In a run with a script.
     ledger: Option<Ledger>,
+    /// The run is over: what comes now is no part of it.
+    is_closed: bool,
 }
 
 /// What a watcher has seen, once the run is over.
@@ -90,17 +103,20 @@ pub struct Seen {
     pub trace: Result<(), String>,
     /// The mutations that took effect, by their place in the log.
     pub effects: Vec<(Index, Mutation)>,
+    /// Shards that arrived at another group.
+    pub migrations: u64,
 }
 
 impl Watcher {
-    /// Inside the runtime; `checks` are the ids of the oracles that judge.
-    pub fn new(recorder: Recorder, checks: &[String], stage: Option<Stage>) -> Arc<Self> {
+    /// Inside the runtime; `checks` are the ids of the oracles that judge the groups of `cluster`.
+    pub fn new(recorder: Recorder, cluster: &Cluster, checks: &[String], stage: Option<Stage>) -> Arc<Self> {
+        let places = places::of(cluster);
         let ids: Vec<&str> = checks.iter().map(String::as_str).collect();
         let state = State {
             recorder,
-            suite: Suite::only(&ids),
-            replicas: Replicas::default(),
-            exactly_once: ExactlyOnce::default(),
+            groups: places.iter().map(|(place, _)| (*place, Group::new(&ids))).collect(),
+            configs: Configs::default(),
+            shards: Shards::default(),
             checks: checks.iter().cloned().collect(),
             violation: None,
             faces: BTreeMap::new(),
@@ -110,6 +126,7 @@ impl Watcher {
             map: Map::default(),
             stage,
             ledger: None,
+            is_closed: false,
         };
         Arc::new(Self { time: TimeHandle::current(), state: Mutex::new(state), violated: Notify::new() })
     }
@@ -126,7 +143,7 @@ impl Watcher {
     pub fn note(&self, node: &str, kind: &str, text: &str) {
         let at_ns = self.now_ns();
         let mut state = self.lock();
-        if state.violation.is_none() {
+        if state.violation.is_none() && !state.is_closed {
             state.recorder.record(at_ns, node, kind, text.as_bytes(), || text.to_owned());
             if let Some(stage) = &state.stage {
                 stage::note(&mut stage.lock(), at_ns / 1_000, node, kind, text);
@@ -153,6 +170,13 @@ impl Watcher {
         let (sender, receiver) = oneshot::channel();
         self.lock().waiting.entry(trigger).or_default().push(sender);
         receiver
+    }
+
+    /// A node's state was damaged from outside.
+    pub fn state_is_bad(&self, node: NodeId) {
+        if let Some(group) = self.lock().groups.get_mut(&Place::of(node)) {
+            group.suite.state_is_bad(node);
+        }
     }
 
     /// The node's process is gone.
@@ -199,14 +223,57 @@ impl Watcher {
         }
     }
 
+    /// An operator asks the controllers.
+    pub fn asked(&self, asked: Asked) -> Open {
+        self.lock().configs.asked(asked)
+    }
+
+    /// What an operator was told.
+    pub fn told(&self, open: &Open, told: &Told) {
+        let held = {
+            let state = &mut *self.lock();
+            let checks = |oracle: &str| state.checks.contains(oracle);
+            state.configs.told(open, told, &checks)
+        };
+        if let Err(violation) = held {
+            self.violate(violation.into());
+        }
+    }
+
+    /// What the groups that serve shards have committed.
+    pub fn shards(&self) -> BTreeMap<GroupId, Known> {
+        self.lock().shards.groups().clone()
+    }
+
+    /// The config of this number, if a controller has made it.
+    pub fn config(&self, num: ConfigNum) -> Option<Config> {
+        self.lock().configs.config(num).cloned()
+    }
+
+    /// The latest config that a controller has made.
+    pub fn latest_config(&self) -> Option<Config> {
+        self.lock().configs.latest().cloned()
+    }
+
+    /// What comes from now on is no part of the run.
+    pub fn close(&self) {
+        self.lock().is_closed = true;
+    }
+
     /// Everything that was seen. What comes later is not.
     pub fn finish(&self) -> Seen {
         let mut state = self.lock();
         let trace = state.recorder.finish();
-        let mut judged: BTreeMap<String, u64> =
-            state.suite.judged().map(|(id, count)| (id.to_owned(), count)).collect();
-        judged.insert("kv.replicas_equal".to_owned(), state.replicas.judged);
-        judged.insert("kv.exactly_once".to_owned(), state.exactly_once.judged);
+        let mut judged: BTreeMap<String, u64> = BTreeMap::new();
+        for (id, count) in state
+            .groups
+            .values()
+            .flat_map(Group::judged)
+            .chain(state.configs.judged())
+            .chain(state.shards.judged())
+        {
+            *judged.entry(id.to_owned()).or_default() += count;
+        }
         if let Some(ledger) = &state.ledger {
             judged.insert("sim.script".to_owned(), ledger.judged);
         }
@@ -221,7 +288,11 @@ impl Watcher {
             judged,
             coverage: state.map.reached().clone(),
             trace,
-            effects: std::mem::take(&mut state.exactly_once.effects),
+            effects: match state.groups.get_mut(&Place::Alone) {
+                Some(group) => std::mem::take(&mut group.exactly_once.effects),
+                None => std::mem::take(&mut state.shards.effects),
+            },
+            migrations: state.shards.migrations,
         }
     }
 }
@@ -230,7 +301,7 @@ impl Observer for Watcher {
     fn observe(&self, node: NodeId, event: &Event<'_>) {
         let at_ns = self.now_ns();
         let mut state = self.lock();
-        if state.violation.is_some() {
+        if state.violation.is_some() || state.is_closed {
             return;
         }
         state.record(at_ns, node, event);
@@ -250,11 +321,27 @@ impl Observer for Watcher {
     }
 }
 
+impl Group {
+    fn new(checks: &[&str]) -> Self {
+        Self {
+            suite: Suite::only(checks),
+            replicas: Replicas::default(),
+            exactly_once: ExactlyOnce::default(),
+        }
+    }
+
+    fn judged(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let own =
+            [("kv.replicas_equal", self.replicas.judged), ("kv.exactly_once", self.exactly_once.judged)];
+        self.suite.judged().chain(own)
+    }
+}
+
 impl State {
     fn record(&mut self, at_ns: u64, node: NodeId, event: &Event<'_>) {
         self.payload.clear();
         canonical::payload(event, &mut self.payload);
-        let name = self.names.entry(node).or_insert_with(|| node.to_string());
+        let name = self.names.entry(node).or_insert_with(|| places::name(node));
         self.recorder.record(at_ns, name, canonical::kind(event), &self.payload, || format!("{event:?}"));
         if let Some(stage) = &self.stage {
             stage::event(&mut stage.lock(), at_ns / 1_000, name, event);
@@ -333,26 +420,52 @@ impl State {
     }
 
     fn judge(&mut self, at_ns: u64, node: NodeId, event: &Event<'_>) -> Result<(), Violation> {
-        self.suite.observe(node, at_ns, event).map_err(Violation::from)?;
+        let Some(group) = self.groups.get_mut(&Place::of(node)) else { return Ok(()) };
+        group.suite.observe(node, at_ns, event).map_err(Violation::from)?;
         if self.checks.contains("kv.replicas_equal") {
             match event {
                 Event::Applied { entry, replica_hash, .. } => {
                     let at = eraft::raft::Position { index: entry.index, term: entry.term };
-                    self.replicas.compare(node, at, *replica_hash)?;
+                    group.replicas.compare(node, at, *replica_hash)?;
                 }
                 Event::Opened { applied, replica_hash, .. }
                 | Event::SnapshotInstalled { applied, replica_hash } => {
-                    self.replicas.compare(node, *applied, *replica_hash)?;
+                    group.replicas.compare(node, *applied, *replica_hash)?;
                 }
                 _ => {}
             }
         }
         if let Event::Applied { entry, batch, .. } = event
             && self.checks.contains("kv.exactly_once")
+            && !matches!(Place::of(node), Place::Group(_))
         {
-            self.exactly_once.applied(entry, batch)?;
+            group.exactly_once.applied(entry, batch)?;
+        }
+        if let Event::Applied { entry, batch, .. } = event
+            && Place::of(node) == Place::Ctrlers
+        {
+            let checks = |oracle: &str| self.checks.contains(oracle);
+            self.configs.applied(node, entry, batch, &checks).map_err(Violation::from)?;
+        }
+        if let (Event::Applied { entry, batch, .. }, Place::Group(group)) = (event, Place::of(node)) {
+            let checks = |oracle: &str| self.checks.contains(oracle);
+            self.shards
+                .applied(group, entry, batch, self.configs.kept(), &checks)
+                .map_err(Violation::from)?;
+            for turn in std::mem::take(&mut self.shards.turns) {
+                self.fire(trigger_of(turn), node);
+            }
         }
         Ok(())
+    }
+}
+
+fn trigger_of(turn: Turn) -> Trigger {
+    match turn {
+        Turn::Config => Trigger::Config,
+        Turn::Arrival => Trigger::Arrival,
+        Turn::Release => Trigger::Release,
+        Turn::Deletion => Trigger::Deletion,
     }
 }
 
@@ -367,6 +480,6 @@ fn see(face: &mut Face, raft: &Raft) {
 impl From<invariants::Violation> for Violation {
     fn from(violation: invariants::Violation) -> Self {
         let invariants::Violation { oracle, fingerprint, message } = violation;
-        Self { oracle, fingerprint, message }
+        Self { oracle, fingerprint, message: places::renamed(&message) }
     }
 }

@@ -6,12 +6,13 @@ use eraft::raft::{Body, Effect, Input, Payload, Raft, Role};
 use super::canonical;
 use crate::explain::label;
 use crate::explain::scene::{STATE_NUMBERS, Scene};
+use crate::places;
 
 /// The place of the role and of the commit index among a state's numbers.
 const ROLE: usize = 2;
 const COMMIT: usize = 7;
 /// Faults that happen and are over: they do not last.
-const MOMENTS: [&str; 2] = ["net.reset", "node.restart"];
+const MOMENTS: [&str; 3] = ["net.reset", "node.restart", "clock.jump"];
 
 /// An event of node `lane`.
 pub(super) fn event(scene: &mut Scene, at: u64, lane: &str, event: &Event<'_>) {
@@ -159,8 +160,8 @@ pub(super) fn note(scene: &mut Scene, at: u64, lane: &str, kind: &str, text: &st
     match (lane, kind) {
         ("world", "fault.end") => scene.finish(at, text, ""),
         ("world", "violation") => {
-            let named = text.split_whitespace().find(|word| word.starts_with('n') && word.len() <= 3);
-            let lane = named.map(|word| word.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned());
+            let trimmed = |word: &str| word.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
+            let lane = text.split_whitespace().map(trimmed).find(|word| places::node_of(word).is_some());
             scene.happened(at, lane.as_deref().unwrap_or("n1"), "violation", text, 0, (0, 0));
         }
         ("world", "phase") => scene.begin(at, &[], "phase", "", text),

@@ -5,7 +5,10 @@
 
 use std::fmt;
 
+use eraft::types::NodeId;
 use serde::{Deserialize, Serialize};
+
+use crate::places::{self, Place};
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,11 +31,22 @@ pub enum FaultKind {
     DiskStall,
     DiskFull,
     DiskIoError,
+    ClockSkew,
+    ClockJump,
+    ClientCrash,
+    ClientPause,
+    DiskBitrot,
+    OpsTransfer,
+    OpsJoin,
+    OpsLeave,
+    OpsMove,
+    OpsUnpin,
+    OpsRollback,
 }
 
 impl FaultKind {
     /// Every kind, in the order of reports.
-    pub const ALL: [FaultKind; 17] = [
+    pub const ALL: [FaultKind; 28] = [
         FaultKind::NetLoss,
         FaultKind::NetDelay,
         FaultKind::NetReorder,
@@ -50,6 +64,17 @@ impl FaultKind {
         FaultKind::DiskStall,
         FaultKind::DiskFull,
         FaultKind::DiskIoError,
+        FaultKind::ClockSkew,
+        FaultKind::ClockJump,
+        FaultKind::ClientCrash,
+        FaultKind::ClientPause,
+        FaultKind::DiskBitrot,
+        FaultKind::OpsTransfer,
+        FaultKind::OpsJoin,
+        FaultKind::OpsLeave,
+        FaultKind::OpsMove,
+        FaultKind::OpsUnpin,
+        FaultKind::OpsRollback,
     ];
 
     /// Its stable id.
@@ -72,6 +97,17 @@ impl FaultKind {
             FaultKind::DiskStall => "disk.stall",
             FaultKind::DiskFull => "disk.full",
             FaultKind::DiskIoError => "disk.io_error",
+            FaultKind::ClockSkew => "clock.skew",
+            FaultKind::ClockJump => "clock.jump",
+            FaultKind::ClientCrash => "client.crash",
+            FaultKind::ClientPause => "client.pause",
+            FaultKind::DiskBitrot => "disk.bitrot",
+            FaultKind::OpsTransfer => "ops.transfer",
+            FaultKind::OpsJoin => "ops.join",
+            FaultKind::OpsLeave => "ops.leave",
+            FaultKind::OpsMove => "ops.move",
+            FaultKind::OpsUnpin => "ops.unpin",
+            FaultKind::OpsRollback => "ops.rollback",
         }
     }
 
@@ -95,12 +131,37 @@ impl FaultKind {
             FaultKind::DiskStall => "no write completes for a while",
             FaultKind::DiskFull => "writes fail: no space left",
             FaultKind::DiskIoError => "a write fails",
+            FaultKind::ClockSkew => "the node's clock runs too fast or too slow",
+            FaultKind::ClockJump => "the node's clock jumps forward",
+            FaultKind::ClientCrash => "the client's process dies; what it had asked for stays unknown",
+            FaultKind::ClientPause => "the client stands still and goes on",
+            FaultKind::DiskBitrot => {
+                "a bit of the log or of the state turns, on a minority of the disks at most"
+            }
+            FaultKind::OpsTransfer => "an operator wants the target to lead; counts once it does",
+            FaultKind::OpsJoin => "a group joins the sharded store",
+            FaultKind::OpsLeave => "a group leaves the sharded store",
+            FaultKind::OpsMove => "a shard is moved to another group, and pinned there",
+            FaultKind::OpsUnpin => "the pin of a shard ends",
+            FaultKind::OpsRollback => "the placement is that of an earlier config again",
         }
     }
 
     /// The kind with this id.
     pub fn by_id(id: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.id() == id)
+    }
+
+    /// True if it is an operator's change: it names a group (`all of g101`) or leaves the choice, and hits no node.
+    pub fn is_operation(self) -> bool {
+        matches!(
+            self,
+            FaultKind::OpsJoin
+                | FaultKind::OpsLeave
+                | FaultKind::OpsMove
+                | FaultKind::OpsUnpin
+                | FaultKind::OpsRollback
+        )
     }
 
     /// Which parameters say something about this kind, besides `target`.
@@ -112,7 +173,17 @@ impl FaultKind {
             FaultKind::DiskSlow => &["duration_ms", "factor"],
             FaultKind::NetPartition => &["duration_ms", "shape", "clients"],
             FaultKind::NetSlow => &["duration_ms", "bytes_per_second"],
-            FaultKind::NetReset | FaultKind::NodeRestart => &[],
+            FaultKind::NetReset
+            | FaultKind::NodeRestart
+            | FaultKind::OpsTransfer
+            | FaultKind::OpsJoin
+            | FaultKind::OpsLeave
+            | FaultKind::OpsMove
+            | FaultKind::OpsUnpin
+            | FaultKind::OpsRollback => &[],
+            FaultKind::ClockSkew => &["duration_ms", "speed"],
+            FaultKind::ClockJump => &["jump_ms"],
+            FaultKind::DiskBitrot => &["store"],
             FaultKind::NodeKill
             | FaultKind::NodeCrash
             | FaultKind::NodeCrashAll
@@ -120,17 +191,43 @@ impl FaultKind {
             | FaultKind::DiskTorn
             | FaultKind::DiskStall
             | FaultKind::DiskFull
-            | FaultKind::DiskIoError => &["duration_ms"],
+            | FaultKind::DiskIoError
+            | FaultKind::ClientCrash
+            | FaultKind::ClientPause => &["duration_ms"],
         }
     }
 
-    /// True if the fault has no end of its own: the node it stopped stays down.
+    /// True if the fault may be without an end of its own: what it stopped stays down, what it bent stays so.
     pub fn may_last(self) -> bool {
         matches!(
             self,
-            FaultKind::NodeKill | FaultKind::NodeCrash | FaultKind::NodeCrashAll | FaultKind::DiskTorn
+            FaultKind::NodeKill
+                | FaultKind::NodeCrash
+                | FaultKind::NodeCrashAll
+                | FaultKind::DiskTorn
+                | FaultKind::ClockSkew
         )
     }
+
+    /// What it may hit.
+    pub fn hits(self) -> Hits {
+        match self.id().split_once('.') {
+            Some(("net", _)) => Hits::Parties,
+            Some(("client", _)) => Hits::Clients,
+            _ => Hits::Nodes,
+        }
+    }
+}
+
+/// What a fault may hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hits {
+    /// Nodes alone.
+    Nodes,
+    /// Clients alone.
+    Clients,
+    /// Both.
+    Parties,
 }
 
 impl fmt::Display for FaultKind {
@@ -166,6 +263,21 @@ impl Shape {
     ];
 }
 
+/// What rots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotStore {
+    /// The store of the log: its replica is gone for good.
+    Log,
+    /// The store of the state: it is wiped, and a snapshot takes its place.
+    State,
+}
+
+impl RotStore {
+    /// The words for them in a scenario.
+    pub const WORDS: [(&'static str, RotStore); 2] = [("log", RotStore::Log), ("state", RotStore::State)];
+}
+
 /// Something that happens on a node, after which a fault may be timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -180,16 +292,28 @@ pub enum Trigger {
     Snapshot,
     /// Applied state became durable.
     Flush,
+    /// A group adopted a config: shards that it lost are frozen, those that it got are pulled.
+    Config,
+    /// A shard arrived whole at its new owner.
+    Arrival,
+    /// An old owner knows that its copy of a shard is not needed any more.
+    Release,
+    /// An old owner has deleted its copy of a shard.
+    Deletion,
 }
 
 impl Trigger {
     /// The words for them in a scenario.
-    pub const WORDS: [(&'static str, Trigger); 5] = [
+    pub const WORDS: [(&'static str, Trigger); 9] = [
         ("vote", Trigger::Vote),
         ("election", Trigger::Election),
         ("sync", Trigger::Sync),
         ("snapshot", Trigger::Snapshot),
         ("flush", Trigger::Flush),
+        ("config", Trigger::Config),
+        ("arrival", Trigger::Arrival),
+        ("release", Trigger::Release),
+        ("deletion", Trigger::Deletion),
     ];
 }
 
@@ -232,6 +356,28 @@ pub enum Action {
     DiskFull,
     #[serde(rename = "disk.io_error")]
     DiskIoError,
+    #[serde(rename = "clock.skew")]
+    ClockSkew { speed: f64 },
+    #[serde(rename = "clock.jump")]
+    ClockJump { jump_ms: u64 },
+    #[serde(rename = "client.crash")]
+    ClientCrash,
+    #[serde(rename = "client.pause")]
+    ClientPause,
+    #[serde(rename = "disk.bitrot")]
+    DiskBitrot { store: RotStore },
+    #[serde(rename = "ops.transfer")]
+    OpsTransfer,
+    #[serde(rename = "ops.join")]
+    OpsJoin,
+    #[serde(rename = "ops.leave")]
+    OpsLeave,
+    #[serde(rename = "ops.move")]
+    OpsMove,
+    #[serde(rename = "ops.unpin")]
+    OpsUnpin,
+    #[serde(rename = "ops.rollback")]
+    OpsRollback,
 }
 
 impl Action {
@@ -255,6 +401,17 @@ impl Action {
             Action::DiskStall => FaultKind::DiskStall,
             Action::DiskFull => FaultKind::DiskFull,
             Action::DiskIoError => FaultKind::DiskIoError,
+            Action::ClockSkew { .. } => FaultKind::ClockSkew,
+            Action::ClockJump { .. } => FaultKind::ClockJump,
+            Action::ClientCrash => FaultKind::ClientCrash,
+            Action::ClientPause => FaultKind::ClientPause,
+            Action::DiskBitrot { .. } => FaultKind::DiskBitrot,
+            Action::OpsTransfer => FaultKind::OpsTransfer,
+            Action::OpsJoin => FaultKind::OpsJoin,
+            Action::OpsLeave => FaultKind::OpsLeave,
+            Action::OpsMove => FaultKind::OpsMove,
+            Action::OpsUnpin => FaultKind::OpsUnpin,
+            Action::OpsRollback => FaultKind::OpsRollback,
         }
     }
 }
@@ -275,11 +432,15 @@ pub enum Target {
     Majority,
     /// All nodes.
     All,
+    /// All nodes of one group, drawn if there are several.
+    Group,
+    /// That role in one group: `leader of g101`. Roles without a group are those of a drawn one, if there are several.
+    Of(Box<Target>, Place),
     /// Any one client.
     Client,
     /// Where the trigger of the fault happened.
     There,
-    /// These nodes, counted from 1.
+    /// These nodes, by their ids.
     Nodes(Vec<u64>),
     /// These clients, counted from 1.
     Clients(Vec<u64>),
@@ -287,35 +448,50 @@ pub enum Target {
 
 impl Target {
     /// The roles.
-    pub const ROLES: [(&'static str, Target); 8] = [
+    pub const ROLES: [(&'static str, Target); 9] = [
         ("leader", Target::Leader),
         ("follower", Target::Follower),
         ("random", Target::Random),
         ("minority", Target::Minority),
         ("majority", Target::Majority),
         ("all", Target::All),
+        ("group", Target::Group),
         ("client", Target::Client),
         ("there", Target::There),
     ];
 
-    /// A role, or parties joined by `+`: `n1+n3`, `c2`.
+    /// A role, a role of a group, or parties joined by `+`: `leader`, `leader of g101`, `n1+n3`, `g100n2`, `c2`.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Some((_, target)) = Self::ROLES.iter().find(|(word, _)| *word == text) {
             return Ok(target.clone());
         }
-        let numbers = |prefix: char| {
-            text.split('+')
-                .map(|party| party.strip_prefix(prefix)?.parse::<u64>().ok().filter(|number| *number > 0))
-                .collect::<Option<Vec<_>>>()
-        };
-        if let Some(nodes) = numbers('n') {
+        if let Some((role, place)) = text.split_once(" of ") {
+            let place = Place::parse(place)
+                .ok_or_else(|| format!("`{place}` is no group; one reads g101 or ctrlers"))?;
+            return match Self::parse(role)? {
+                Target::Leader
+                | Target::Follower
+                | Target::Random
+                | Target::Minority
+                | Target::Majority
+                | Target::All => Ok(Target::Of(Box::new(Self::parse(role)?), place)),
+                _ => Err(format!("a group has no `{role}`")),
+            };
+        }
+        let nodes = text.split('+').map(|party| places::node_of(party).map(|node| node.0));
+        if let Some(nodes) = nodes.collect::<Option<Vec<_>>>() {
             return Ok(Target::Nodes(nodes));
         }
-        numbers('c').map(Target::Clients).ok_or_else(|| {
-            let roles = Self::ROLES.map(|(word, _)| word);
-            let hint = super::reader::suggestion(text, roles);
-            format!("`{text}` is no target{hint}; known: {}, n1.., c1..", roles.join(", "))
-        })
+        text.split('+').map(places::client_of).collect::<Option<Vec<_>>>().map(Target::Clients).ok_or_else(
+            || {
+                let roles = Self::ROLES.map(|(word, _)| word);
+                let hint = super::reader::suggestion(text, roles);
+                format!(
+                    "`{text}` is no target{hint}; known: {}, n1.., c1.., leader of g100..",
+                    roles.join(", ")
+                )
+            },
+        )
     }
 
     /// True if it means clients.
@@ -326,12 +502,13 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let joined = |prefix: &str, numbers: &[u64]| {
-            numbers.iter().map(|number| format!("{prefix}{number}")).collect::<Vec<_>>().join("+")
+        let joined = |numbers: &[u64], name: &dyn Fn(u64) -> String| {
+            numbers.iter().map(|number| name(*number)).collect::<Vec<_>>().join("+")
         };
         match self {
-            Target::Nodes(nodes) => f.write_str(&joined("n", nodes)),
-            Target::Clients(clients) => f.write_str(&joined("c", clients)),
+            Target::Nodes(nodes) => f.write_str(&joined(nodes, &|number| places::name(NodeId(number)))),
+            Target::Clients(clients) => f.write_str(&joined(clients, &places::client_name)),
+            Target::Of(role, place) => write!(f, "{role} of {place}"),
             role => {
                 let word = Self::ROLES.iter().find(|(_, target)| target == role).map(|(word, _)| *word);
                 f.write_str(word.expect("every role has a word"))

@@ -1,9 +1,12 @@
 //! The faults of a scenario: `[[faults]]` at named moments, and `[random_faults]` at drawn ones.
 
-use super::fault::{Action, FaultKind, Shape, Target, Trigger};
+use eraft::types::NodeId;
+
+use super::fault::{Action, FaultKind, Hits, RotStore, Shape, Target, Trigger};
 use super::reader::{ScenarioError, Section, suggestion};
 use super::setting::Setting;
-use super::{ClusterSettings, PhasesSettings};
+use super::{Cluster, PhasesSettings};
+use crate::places;
 
 /// The longest time in a scenario.
 const TIME_MS_MAX: u64 = 36_000_000;
@@ -33,6 +36,12 @@ pub struct Profile {
     pub bytes_per_second: Setting<u64>,
     /// For disk.slow: everything takes this many times as long.
     pub factor: Setting<u64>,
+    /// For clock.skew: the clock runs so many times as fast.
+    pub speed: Setting<f64>,
+    /// For clock.jump.
+    pub jump_ms: Setting<u64>,
+    /// For disk.bitrot.
+    pub stores: Vec<RotStore>,
     /// For net.partition.
     pub shapes: Vec<Shape>,
     /// For net.partition: are clients cut off from the target too? Both if the scenario leaves it open.
@@ -66,8 +75,18 @@ pub struct RandomFaults {
     pub kinds: Vec<RandomFault>,
 }
 
-const PARAMETER_KEYS: &[&str] =
-    &["duration_ms", "rate", "delay_ms", "bytes_per_second", "factor", "shape", "clients"];
+const PARAMETER_KEYS: &[&str] = &[
+    "duration_ms",
+    "rate",
+    "delay_ms",
+    "bytes_per_second",
+    "factor",
+    "speed",
+    "jump_ms",
+    "store",
+    "shape",
+    "clients",
+];
 
 impl Profile {
     fn read(
@@ -94,14 +113,19 @@ impl Profile {
                 .setting("bytes_per_second", 1..=1 << 40)?
                 .unwrap_or(Setting::Range(1_000, 100_000)),
             factor: section.setting("factor", 1..=1_000_000)?.unwrap_or(Setting::Range(5, 100)),
-            shapes: read_shapes(section)?,
+            speed: section.setting("speed", 0.5..=2.0)?.unwrap_or(Setting::Range(0.8, 1.2)),
+            jump_ms: section.setting("jump_ms", 1..=TIME_MS_MAX)?.unwrap_or(Setting::Range(20, 3_000)),
+            shapes: read_words(section, "shape", &Shape::WORDS)?.unwrap_or(vec![Shape::Symmetric]),
+            stores: read_words(section, "store", &RotStore::WORDS)?
+                .unwrap_or(RotStore::WORDS.map(|(_, store)| store).to_vec()),
             clients: section.flag("clients")?.map_or_else(|| vec![false], |clients| vec![clients]),
         })
     }
 
     /// The action that the values of one draw make.
     pub fn action(&self, numbers: Numbers) -> Action {
-        let Numbers { rate, delay_ms, bytes_per_second, factor, shape, clients } = numbers;
+        let Numbers { rate, delay_ms, bytes_per_second, factor, speed, jump_ms, store, shape, clients } =
+            numbers;
         match self.kind {
             FaultKind::NetLoss => Action::NetLoss { rate },
             FaultKind::NetDelay => Action::NetDelay { delay_ms },
@@ -120,6 +144,17 @@ impl Profile {
             FaultKind::DiskStall => Action::DiskStall,
             FaultKind::DiskFull => Action::DiskFull,
             FaultKind::DiskIoError => Action::DiskIoError,
+            FaultKind::ClockSkew => Action::ClockSkew { speed },
+            FaultKind::ClockJump => Action::ClockJump { jump_ms },
+            FaultKind::ClientCrash => Action::ClientCrash,
+            FaultKind::ClientPause => Action::ClientPause,
+            FaultKind::DiskBitrot => Action::DiskBitrot { store },
+            FaultKind::OpsTransfer => Action::OpsTransfer,
+            FaultKind::OpsJoin => Action::OpsJoin,
+            FaultKind::OpsLeave => Action::OpsLeave,
+            FaultKind::OpsMove => Action::OpsMove,
+            FaultKind::OpsUnpin => Action::OpsUnpin,
+            FaultKind::OpsRollback => Action::OpsRollback,
         }
     }
 }
@@ -132,28 +167,33 @@ pub struct Numbers {
     pub delay_ms: u64,
     pub bytes_per_second: u64,
     pub factor: u64,
+    pub speed: f64,
+    pub jump_ms: u64,
+    pub store: RotStore,
     pub shape: Shape,
     pub clients: bool,
 }
 
-fn read_shapes(section: &Section<'_>) -> Result<Vec<Shape>, ScenarioError> {
-    let Some(words) = section.texts("shape")? else { return Ok(vec![Shape::Symmetric]) };
+/// The values that the words of `key` stand for; `None`: the key is not there.
+fn read_words<T: Copy>(
+    section: &Section<'_>,
+    key: &str,
+    known: &[(&'static str, T)],
+) -> Result<Option<Vec<T>>, ScenarioError> {
+    let Some(words) = section.texts(key)? else { return Ok(None) };
     if words.is_empty() {
-        return Err(section.error("shape", "the list is empty"));
+        return Err(section.error(key, "the list is empty"));
     }
-    let known = Shape::WORDS.map(|(word, _)| word);
-    let mut shapes = Vec::new();
-    for word in words {
-        match Shape::WORDS.iter().find(|(known, _)| *known == word) {
-            Some((_, shape)) => shapes.push(*shape),
-            None => {
-                let hint = suggestion(word, known);
-                let message = format!("unknown value `{word}`{hint}; known: {}", known.join(", "));
-                return Err(section.error("shape", message));
-            }
-        }
-    }
-    Ok(shapes)
+    let names = || known.iter().map(|(word, _)| *word);
+    let value = |word: &str| {
+        let found = known.iter().find(|(known, _)| *known == word).map(|(_, value)| *value);
+        found.ok_or_else(|| {
+            let hint = suggestion(word, names());
+            let all = names().collect::<Vec<_>>().join(", ");
+            section.error(key, format!("unknown value `{word}`{hint}; known: {all}"))
+        })
+    };
+    words.into_iter().map(value).collect::<Result<_, _>>().map(Some)
 }
 
 /// Of a scripted fault, a list is one target (`["n1", "n3"]`); of random faults it is a choice (`target` below).
@@ -167,7 +207,7 @@ const SCRIPTED_KEYS: &[&str] = &["at_ms", "after", "within_ms", "action", "targe
 /// Reads `[[faults]]`.
 pub(super) fn read_scripted(
     root: &Section<'_>,
-    cluster: &ClusterSettings,
+    cluster: &Cluster,
     phases: &PhasesSettings,
 ) -> Result<Vec<ScriptedFault>, ScenarioError> {
     let keys = [SCRIPTED_KEYS, PARAMETER_KEYS].concat();
@@ -179,7 +219,7 @@ pub(super) fn read_scripted(
 
 fn read_one_scripted(
     section: &Section<'_>,
-    cluster: &ClusterSettings,
+    cluster: &Cluster,
     phases: &PhasesSettings,
 ) -> Result<ScriptedFault, ScenarioError> {
     let kinds = FaultKind::ALL.map(|kind| (kind.id(), kind));
@@ -209,12 +249,13 @@ fn read_one_scripted(
 fn scripted_target(
     section: &Section<'_>,
     profile: &Profile,
-    cluster: &ClusterSettings,
+    cluster: &Cluster,
 ) -> Result<Target, ScenarioError> {
     let kind = profile.kind;
     let target = match profile.targets.as_slice() {
         [] if matches!(kind, FaultKind::NodeCrashAll | FaultKind::NodeRestart) => Target::All,
         [] if profile.shapes == [Shape::Ring] => Target::All,
+        [] if kind.is_operation() => Target::Random,
         [] => return Err(section.error("target", format!("missing: whom does {kind} hit?"))),
         [one] => one.clone(),
         several => {
@@ -226,30 +267,54 @@ fn scripted_target(
     if target == Target::There && profile.after == [None] {
         return Err(section.error("target", "`there` means where the trigger happened: `after` is missing"));
     }
-    if target.is_client() && !kind.id().starts_with("net.") {
-        return Err(section.error("target", format!("{kind} hits nodes, not clients")));
+    let (hit, other) = if target.is_client() { (Hits::Clients, "nodes") } else { (Hits::Nodes, "clients") };
+    if kind.hits() != hit && kind.hits() != Hits::Parties {
+        let found = if target.is_client() { "clients" } else { "nodes" };
+        return Err(section.error("target", format!("{kind} hits {other}, not {found}")));
     }
-    if let Target::Nodes(nodes) = &target
-        && let Some(node) = nodes.iter().find(|node| **node > cluster.nodes.low())
-    {
-        let message = format!("there is no n{node} in a cluster of {} nodes", cluster.nodes.low());
-        return Err(section.error("target", message));
+    check_target(section, &target, cluster)?;
+    if kind.is_operation() && cluster.groups == 0 {
+        return Err(section.error("action", format!("{kind} needs groups that serve shards")));
     }
     Ok(target)
+}
+
+/// What a target names has to be there in every run.
+fn check_target(section: &Section<'_>, target: &Target, cluster: &Cluster) -> Result<(), ScenarioError> {
+    let known = places::of(cluster);
+    let missing = match target {
+        Target::Nodes(nodes) => {
+            let is_known = |number: &u64| known.iter().any(|(_, ids)| ids.contains(&NodeId(*number)));
+            nodes.iter().find(|number| !is_known(number)).map(|number| places::name(NodeId(*number)))
+        }
+        Target::Of(_, place) => (!known.iter().any(|(known, _)| known == place)).then(|| place.to_string()),
+        _ => None,
+    };
+    match missing {
+        Some(name) => {
+            Err(section.error("target", format!("there is no {name} in {}", places::described(cluster))))
+        }
+        None => Ok(()),
+    }
 }
 
 const RANDOM_KEYS: &[&str] = &["kinds", "subset", "mean_interval_ms", "duration_ms"];
 const KIND_KEYS: &[&str] = &["mean_interval_ms", "target", "after", "within_ms"];
 
 /// Reads `[random_faults]`.
-pub(super) fn read_random(root: &Section<'_>) -> Result<Option<RandomFaults>, ScenarioError> {
+pub(super) fn read_random(
+    root: &Section<'_>,
+    cluster: &Cluster,
+) -> Result<Option<RandomFaults>, ScenarioError> {
     if !root.has("random_faults") {
         return Ok(None);
     }
     let ids = FaultKind::ALL.map(FaultKind::id);
     let section = root.section("random_faults", &[RANDOM_KEYS, &ids].concat())?;
     let kinds = match section.texts("kinds")? {
-        None => FaultKind::ALL.to_vec(),
+        None => {
+            FaultKind::ALL.into_iter().filter(|kind| !kind.is_operation() || cluster.groups > 0).collect()
+        }
         Some(patterns) => matching_kinds(&section, &patterns)?,
     };
     let interval = section.setting("mean_interval_ms", 1..=TIME_MS_MAX)?.unwrap_or(MEAN_INTERVAL_MS);
@@ -259,7 +324,7 @@ pub(super) fn read_random(root: &Section<'_>) -> Result<Option<RandomFaults>, Sc
             return Err(section.error(kind.id(), "is not among `kinds`"));
         }
     }
-    let read = |kind: FaultKind| read_one_random(&section, kind, &interval, &duration);
+    let read = |kind: FaultKind| read_one_random(&section, kind, &interval, &duration, cluster);
     let kinds = kinds.into_iter().map(read).collect::<Result<_, _>>()?;
     Ok(Some(RandomFaults { subset: section.flag("subset")?.unwrap_or(false), kinds }))
 }
@@ -269,20 +334,25 @@ fn read_one_random(
     kind: FaultKind,
     interval: &Setting<u64>,
     duration: &Setting<u64>,
+    cluster: &Cluster,
 ) -> Result<RandomFault, ScenarioError> {
     let section = random.section(kind.id(), &[KIND_KEYS, PARAMETER_KEYS].concat())?;
     let mut profile = Profile::read(&section, kind, Some(duration.clone()))?;
     if profile.targets.is_empty() {
         profile.targets = default_targets(kind);
     }
+    profile.targets.iter().try_for_each(|target| check_target(&section, target, cluster))?;
     if kind == FaultKind::NetPartition && !section.has("shape") {
         profile.shapes = Shape::WORDS.map(|(_, shape)| shape).to_vec();
     }
     if kind == FaultKind::NetPartition && !section.has("clients") {
         profile.clients = vec![false, true];
     }
-    if let Some(words) = section.texts("after")? {
-        profile.after = words.into_iter().map(|word| trigger(&section, word)).collect::<Result<_, _>>()?;
+    let with_time: Vec<(&str, Option<Trigger>)> = std::iter::once(("time", None))
+        .chain(Trigger::WORDS.map(|(word, trigger)| (word, Some(trigger))))
+        .collect();
+    if let Some(after) = read_words(&section, "after", &with_time)? {
+        profile.after = after;
     }
     Ok(RandomFault {
         mean_interval_ms: section
@@ -292,23 +362,9 @@ fn read_one_random(
     })
 }
 
-fn trigger(section: &Section<'_>, word: &str) -> Result<Option<Trigger>, ScenarioError> {
-    if word == "time" {
-        return Ok(None);
-    }
-    let known = Trigger::WORDS.map(|(word, _)| word);
-    match Trigger::WORDS.iter().find(|(known, _)| *known == word) {
-        Some((_, trigger)) => Ok(Some(*trigger)),
-        None => {
-            let hint = suggestion(word, known);
-            let message = format!("unknown value `{word}`{hint}; known: time, {}", known.join(", "));
-            Err(section.error("after", message))
-        }
-    }
-}
-
 fn default_targets(kind: FaultKind) -> Vec<Target> {
     match kind {
+        kind if kind.is_operation() => vec![Target::Random],
         FaultKind::NodeCrashAll => vec![Target::All],
         FaultKind::NodeRestart => vec![Target::Random, Target::All],
         FaultKind::NetLoss | FaultKind::NetDelay | FaultKind::NetReorder => {
@@ -318,7 +374,10 @@ fn default_targets(kind: FaultKind) -> Vec<Target> {
         FaultKind::NetDuplicate => vec![Target::All, Target::Leader, Target::Random],
         FaultKind::NetPartition => vec![Target::Leader, Target::Minority, Target::Random, Target::Client],
         FaultKind::NetSlow | FaultKind::NetReset => vec![Target::Leader, Target::Random, Target::Client],
+        FaultKind::OpsTransfer => vec![Target::Follower, Target::Random],
         FaultKind::DiskFull | FaultKind::DiskIoError => vec![Target::Leader, Target::Follower],
+        FaultKind::ClockSkew => vec![Target::Leader, Target::Follower, Target::Minority, Target::All],
+        FaultKind::ClientCrash | FaultKind::ClientPause => vec![Target::Client],
         _ => vec![Target::Leader, Target::Follower, Target::Random, Target::Minority],
     }
 }

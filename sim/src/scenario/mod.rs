@@ -13,29 +13,41 @@
 //!
 //! Everything has a default. A range or a list of choices is drawn per run (in `[random_faults]`, per fault).
 
+mod buggify;
 mod fault;
 mod faults;
+mod operator;
 mod reader;
 mod setting;
 mod step;
 mod steps;
 
-pub use fault::{Action, FaultKind, Shape, Target, Trigger};
+pub use buggify::Buggify;
+pub use fault::{Action, FaultKind, RotStore, Shape, Target, Trigger};
 pub use faults::{Numbers, Profile, RandomFault, RandomFaults, ScriptedFault};
+pub use operator::{Command, CommandKind, Operators, OperatorsSettings};
 pub use reader::ScenarioError;
 pub(crate) use reader::suggestion;
 pub use setting::{Number, Setting};
-pub use step::{Loss, Step, Who};
+pub use step::{Loss, Spread, Step, Who};
 
 use crate::oracles;
 use reader::{Section, Source};
 use setting::section;
 
 section! {
-    /// The group and its bounds.
+    /// The groups and their bounds.
     Cluster, ClusterSettings, "cluster" {
-        /// Members of the group.
+        /// Members of the group, or of each of the groups that serve shards.
         nodes: u64 = 3, 1 => 9;
+        /// Controllers; 0: one group stands alone.
+        ctrlers: u64 = 0, 0 => 9;
+        /// Groups that serve shards; 0: the controllers are alone.
+        groups: u64 = 0, 0 => 8;
+        /// Groups that have joined when clients begin; no more than there are.
+        joined: u64 = 8, 0 => 8;
+        /// Shards of the store.
+        shards: u64 = 10, 1 => 4_096;
         /// A follower waits between once and twice this for its leader.
         election_timeout_ms: u64 = 300, 20 => 60_000;
         /// The time between a leader's heartbeats.
@@ -136,8 +148,23 @@ section! {
         liveness_ms: u64 = 3_000, 0 => 36_000_000;
         /// A leader within this many election timeouts after the faults have stopped.
         leader_timeouts: u64 = 20, 1 => 1_000;
+        /// Every shard is served where it belongs within this after the faults have stopped.
+        settle_ms: u64 = 30_000, 100 => 3_600_000;
         /// New operations are acknowledged within this after the faults have stopped.
         acknowledge_ms: u64 = 30_000, 100 => 3_600_000;
+    }
+}
+
+impl ClusterSettings {
+    /// The smallest of all clusters that may be drawn: what is named has to be in it.
+    fn smallest(&self) -> Cluster {
+        Cluster {
+            nodes: self.nodes.low(),
+            ctrlers: self.ctrlers.low(),
+            groups: self.groups.low(),
+            shards: self.shards.low(),
+            ..Cluster::default()
+        }
     }
 }
 
@@ -162,6 +189,8 @@ pub struct Scenario {
     pub cluster: ClusterSettings,
     /// The clients.
     pub workload: WorkloadSettings,
+    /// Those who change the placement of shards.
+    pub operators: OperatorsSettings,
     /// The network without faults.
     pub network: NetworkSettings,
     /// The disks without faults.
@@ -174,6 +203,8 @@ pub struct Scenario {
     pub faults: Vec<ScriptedFault>,
     /// Faults at drawn moments.
     pub random_faults: Option<RandomFaults>,
+    /// What is forced in the product's code.
+    pub buggify: Option<Buggify>,
     /// What is done and claimed step by step; the safety phase lasts as long as they do.
     pub steps: Vec<Step>,
     /// The oracles that judge a run.
@@ -185,11 +216,13 @@ const ROOT_KEYS: &[&str] = &[
     "about",
     "cluster",
     "workload",
+    "operators",
     "network",
     "disk",
     "phases",
     "faults",
     "random_faults",
+    "buggify",
     "steps",
     "checks",
 ];
@@ -211,12 +244,26 @@ impl Scenario {
             );
             return Err(cluster_section.error("heartbeat_ms", message));
         }
-        let steps = steps::read(&root, cluster.nodes.low())?;
-        if !steps.is_empty() && cluster.nodes.low() != cluster.nodes.high() {
-            return Err(cluster_section.error("nodes", "a scenario with steps has a fixed number of nodes"));
+        let smallest = cluster.smallest();
+        check_places(&cluster_section, &cluster)?;
+        let steps = steps::read(&root, &smallest)?;
+        for (key, number) in
+            [("nodes", &cluster.nodes), ("ctrlers", &cluster.ctrlers), ("groups", &cluster.groups)]
+        {
+            if !steps.is_empty() && number.low() != number.high() {
+                let message = format!("a scenario with steps has a fixed number of {key}");
+                return Err(cluster_section.error(key, message));
+            }
         }
         let workload_section = root.section("workload", WorkloadSettings::KEYS)?;
-        let workload = WorkloadSettings::read(&workload_section)?;
+        let mut workload = WorkloadSettings::read(&workload_section)?;
+        if cluster.ctrlers.high() > 0 && cluster.groups.high() == 0 {
+            if root.has("workload") {
+                let message = "controllers keep no keys: without `groups` there are only [operators]";
+                return Err(workload_section.error("clients", message));
+            }
+            workload.clients = Setting::Fixed(0);
+        }
         let weights = [&workload.get, &workload.put, &workload.append, &workload.delete, &workload.cas];
         if weights.iter().all(|weight| weight.low() == 0) {
             let message = "the weights of get, put, append, delete and cas may all be 0: one must not be";
@@ -238,6 +285,7 @@ impl Scenario {
             name: root.text("name")?.map_or_else(|| stem(file), str::to_owned),
             about: root.text("about")?.unwrap_or_default().to_owned(),
             workload,
+            operators: operator::read(&root, &smallest)?,
             network: NetworkSettings::read(&root.section("network", NetworkSettings::KEYS)?)?,
             disk: DiskSettings::read(&root.section("disk", DiskSettings::KEYS)?)?,
             heal: phases_section.word("heal", &heal)?.unwrap_or(if steps.is_empty() {
@@ -245,9 +293,14 @@ impl Scenario {
             } else {
                 Heal::All
             }),
-            faults: faults::read_scripted(&root, &cluster, &phases)?,
-            random_faults: faults::read_random(&root)?,
-            checks: read_checks(&root.section("checks", &["oracles", "skip"])?, !steps.is_empty())?,
+            faults: faults::read_scripted(&root, &smallest, &phases)?,
+            random_faults: faults::read_random(&root, &smallest)?,
+            buggify: Buggify::read(&root)?,
+            checks: read_checks(
+                &root.section("checks", &["oracles", "skip"])?,
+                &smallest,
+                !steps.is_empty(),
+            )?,
             steps,
             cluster,
             phases,
@@ -260,7 +313,24 @@ impl Scenario {
     }
 }
 
-fn read_checks(section: &Section<'_>, has_steps: bool) -> Result<Vec<String>, ScenarioError> {
+/// Groups need controllers, and either every run has controllers or none has.
+fn check_places(section: &Section<'_>, cluster: &ClusterSettings) -> Result<(), ScenarioError> {
+    for (key, number) in [("ctrlers", &cluster.ctrlers), ("groups", &cluster.groups)] {
+        if number.low() == 0 && number.high() > 0 {
+            return Err(section.error(key, "either every run has some or none has: the range starts at 0"));
+        }
+    }
+    if cluster.groups.high() > 0 && cluster.ctrlers.high() == 0 {
+        return Err(section.error("groups", "groups that serve shards need `ctrlers`"));
+    }
+    Ok(())
+}
+
+fn read_checks(
+    section: &Section<'_>,
+    cluster: &Cluster,
+    has_steps: bool,
+) -> Result<Vec<String>, ScenarioError> {
     let named = |key: &str| -> Result<Option<Vec<&str>>, ScenarioError> {
         let names = section.texts(key)?;
         for name in names.iter().flatten() {
@@ -272,7 +342,7 @@ fn read_checks(section: &Section<'_>, has_steps: bool) -> Result<Vec<String>, Sc
         Ok(names)
     };
     let wanted = named("oracles")?
-        .unwrap_or_else(|| oracles::ids().filter(|id| has_steps || *id != oracles::SCRIPT).collect());
+        .unwrap_or_else(|| oracles::of(cluster).filter(|id| has_steps || *id != oracles::SCRIPT).collect());
     let skipped = named("skip")?.unwrap_or_default();
     Ok(wanted.into_iter().filter(|name| !skipped.contains(name)).map(str::to_owned).collect())
 }

@@ -3,12 +3,17 @@
 //! A scenario that has steps runs until they end instead of for a time. In its file a step is a table whose `do` is the
 //! variant's name in small letters, and whose other keys are its fields (`as` is `name`); what each means stands here.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use eraft::types::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
-/// One node, or some, of a step: `n2`, `all`, `random`, or a name that an earlier step gave, and so many places on in
-/// the ring of nodes: `leader+2`.
+use super::CommandKind;
+use crate::places::{self, Place};
+
+/// One node, or some, of a step: `n2`, `g101n2`, `all`, `random`, a group (`g101`, `ctrlers`), or a name that an earlier
+/// step gave, and so many places on in the ring of its group: `leader+2`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Who {
@@ -16,22 +21,27 @@ pub enum Who {
     All,
     /// Any one node, drawn each time.
     Random,
-    /// This one, counted from 1.
+    /// This one, by its id.
     Node(u64),
+    /// Every node of this group.
+    Place(Place),
     /// The node of that name, and so many further.
     Named(String, u64),
 }
 
 impl Who {
-    /// Reads `n2`, `all`, `random`, `name` or `name+2`.
+    /// Reads `n2`, `g101n2`, `all`, `random`, `g101`, `ctrlers`, `name` or `name+2`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let is_name = |name: &str| {
             name.starts_with(|c: char| c.is_ascii_lowercase())
                 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         };
         let malformed = || format!("`{text}` is no node; one reads n2, all, random, leader or leader+2");
-        if let Some(number) = text.strip_prefix('n').and_then(|number| number.parse().ok()) {
-            return Ok(Who::Node(number));
+        if let Some(node) = places::node_of(text) {
+            return Ok(Who::Node(node.0));
+        }
+        if let Some(place) = Place::parse(text) {
+            return Ok(Who::Place(place));
         }
         match text {
             "all" => Ok(Who::All),
@@ -50,7 +60,8 @@ impl fmt::Display for Who {
         match self {
             Who::All => f.write_str("all"),
             Who::Random => f.write_str("random"),
-            Who::Node(number) => write!(f, "n{number}"),
+            Who::Node(number) => f.write_str(&places::name(NodeId(*number))),
+            Who::Place(place) => write!(f, "{place}"),
             Who::Named(name, 0) => f.write_str(name),
             Who::Named(name, further) => write!(f, "{name}+{further}"),
         }
@@ -69,6 +80,31 @@ impl TryFrom<String> for Who {
     fn try_from(text: String) -> Result<Self, String> {
         Who::parse(&text)
     }
+}
+
+/// Which of several keys a step is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Key `n` is in shard `n`, counted round.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_shard: bool,
+    /// Only those whose shards this group had at the last claim about the placement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<GroupId>,
+}
+
+impl Spread {
+    fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn is_one(number: &u64) -> bool {
+    *number == 1
 }
 
 /// How [`Step::FigureEight`] takes a leader away.
@@ -271,8 +307,29 @@ pub enum Step {
         key: String,
         /// The value.
         value: String,
-        /// So many keys, numbered from 0 if there are several; so are the values.
+        /// So many keys, numbered from 0 if there are several; so are the values, at their `{n}` or at their end.
         count: u64,
+        /// Which of these keys.
+        #[serde(default, skip_serializing_if = "Spread::is_plain")]
+        spread: Spread,
+        /// The script goes on at once.
+        in_background: bool,
+        /// Within this time, if the script waits.
+        within_ms: u64,
+    },
+    /// A client of the script adds to the end of values.
+    Append {
+        /// Its name.
+        client: String,
+        /// The key.
+        key: String,
+        /// What is added.
+        value: String,
+        /// So many keys, as in a `put`.
+        count: u64,
+        /// Which of these keys.
+        #[serde(default, skip_serializing_if = "Spread::is_plain")]
+        spread: Spread,
         /// The script goes on at once.
         in_background: bool,
         /// Within this time, if the script waits.
@@ -286,6 +343,12 @@ pub enum Step {
         key: String,
         /// What it has to read; anything if not said.
         value: Option<String>,
+        /// So many keys, as in a `put`.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        count: u64,
+        /// Which of these keys.
+        #[serde(default, skip_serializing_if = "Spread::is_plain")]
+        spread: Spread,
         /// The script goes on at once.
         in_background: bool,
         /// Within this time, if the script waits.
@@ -296,11 +359,57 @@ pub enum Step {
         /// For this time.
         for_ms: u64,
     },
+    /// Of what was begun in the background exactly so many end.
+    Ended {
+        /// How many.
+        exactly: u64,
+        /// In this time.
+        for_ms: u64,
+    },
     /// All that was begun in the background ends.
     Finished {
         /// Within this time.
         within_ms: u64,
     },
+    /// Operators command the controllers, one after the other or all at once; each list is one operator's.
+    Operate {
+        /// What each does, in order.
+        commands: Vec<Vec<CommandKind>>,
+        /// All operators at once.
+        at_once: bool,
+        /// Every command has to be refused; otherwise every one has to be obeyed.
+        refused: bool,
+        /// The time for each command.
+        within_ms: u64,
+    },
+    /// The latest config has exactly these groups, with their addresses, and deals the shards out evenly.
+    Placement {
+        /// Which groups.
+        groups: BTreeSet<GroupId>,
+        /// So many shards are at another group than at the last such step.
+        moved: Option<u64>,
+        /// So many configs were made since the last such step.
+        configs: Option<u64>,
+    },
+    /// These shards are at this group in the latest config.
+    Placed {
+        /// The first and the last one.
+        shards: (u64, u64),
+        /// Where.
+        group: GroupId,
+    },
+    /// Every shard is served where the latest config wants it, and no store has anything of a shard that is elsewhere.
+    Settled {
+        /// Within this time.
+        within_ms: u64,
+    },
+    /// The logs and the states of all nodes that run, together.
+    StoresAtMost {
+        /// Of entries, keys and values.
+        bytes: u64,
+    },
+    /// Every config that there ever was is asked for, and is what it was when it was seen before.
+    History,
     /// Steps, again and again.
     Repeat {
         /// How often.
@@ -320,7 +429,7 @@ impl Step {
     /// Does a client of the script take part in it?
     pub fn has_client(&self) -> bool {
         match self {
-            Step::Put { .. } | Step::Get { .. } => true,
+            Step::Put { .. } | Step::Append { .. } | Step::Get { .. } => true,
             Step::Repeat { steps, .. } => steps.iter().any(Step::has_client),
             _ => false,
         }

@@ -5,9 +5,13 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use eraft::types::{GroupId, NodeId};
+
 use super::reader::{ScenarioError, Section, suggestion};
 use super::setting::Setting;
-use super::step::{Loss, Step, Who};
+use super::step::{Loss, Spread, Step, Who};
+use super::{Cluster, CommandKind};
+use crate::places;
 
 /// The longest time in a step.
 const TIME_MS_MAX: u64 = 600_000;
@@ -51,26 +55,37 @@ const WORDS: &[(&str, &[&str])] = &[
     ("partitions", &["for_ms"]),
     ("clients_done", &["within_ms"]),
     ("client", &["as", "via"]),
-    ("put", &["client", "key", "value", "count", "in_background", "within_ms"]),
-    ("get", &["client", "key", "value", "in_background", "within_ms"]),
+    ("put", &["client", "key", "value", "count", "by_shard", "of", "in_background", "within_ms"]),
+    ("append", &["client", "key", "value", "count", "by_shard", "of", "in_background", "within_ms"]),
+    ("get", &["client", "key", "value", "count", "by_shard", "of", "in_background", "within_ms"]),
     ("pending", &["for_ms"]),
+    ("ended", &["exactly", "for_ms"]),
     ("finished", &["within_ms"]),
+    ("operate", &["commands", "at_once", "refused", "within_ms"]),
+    ("placement", &["groups", "moved", "configs"]),
+    ("placed", &["shard", "group"]),
+    ("history", &[]),
+    ("settled", &["within_ms"]),
+    ("stores_at_most", &["bytes"]),
     ("repeat", &["times", "steps"]),
 ];
 
+/// The words that are about controllers.
+const PLACEMENT_WORDS: [&str; 5] = ["operate", "placement", "placed", "history", "settled"];
+
 /// What steps may refer to.
 pub(super) struct Scope {
-    /// Nodes of the group.
-    nodes: u64,
+    /// What there is.
+    cluster: Cluster,
     /// Names that steps gave to nodes.
     names: BTreeSet<String>,
     /// Names that steps gave to clients.
     clients: BTreeSet<String>,
 }
 
-/// Reads `steps` of a scenario with so many nodes.
-pub(super) fn read(root: &Section<'_>, nodes: u64) -> Result<Vec<Step>, ScenarioError> {
-    read_list(root, &mut Scope { nodes, names: BTreeSet::new(), clients: BTreeSet::new() })
+/// Reads `steps` of a scenario with this cluster.
+pub(super) fn read(root: &Section<'_>, cluster: &Cluster) -> Result<Vec<Step>, ScenarioError> {
+    read_list(root, &mut Scope { cluster: cluster.clone(), names: BTreeSet::new(), clients: BTreeSet::new() })
 }
 
 fn read_list(section: &Section<'_>, scope: &mut Scope) -> Result<Vec<Step>, ScenarioError> {
@@ -86,6 +101,9 @@ fn read_step(section: &Section<'_>, scope: &mut Scope) -> Result<Step, ScenarioE
     let Some((word, keys)) = section.word("do", &words)? else {
         return Err(section.error("do", "missing: what is to be done?"));
     };
+    if PLACEMENT_WORDS.contains(&word) && scope.cluster.ctrlers == 0 {
+        return Err(section.error("do", format!("`{word}` needs controllers: `cluster.ctrlers` is 0")));
+    }
     let all = WORDS.iter().flat_map(|(_, keys)| keys.iter());
     if let Some(key) = all.into_iter().find(|key| section.has(key) && !keys.contains(key)) {
         let known = if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
@@ -121,7 +139,7 @@ impl Reader<'_, '_> {
             "pick" => self.pick()?,
             "agree" => Step::Agree {
                 commands: self.number("commands", 1..=COUNT_MAX, 1)?,
-                on: self.number("on", 1..=self.scope.nodes, self.scope.nodes)?,
+                on: self.number("on", 1..=self.scope.cluster.nodes, self.scope.cluster.nodes)?,
                 bytes: self.number("bytes", 0..=1 << 20, 0)?,
                 at_once: self.flag("at_once")?,
                 at_first: self.flag("at_first")?,
@@ -134,7 +152,7 @@ impl Reader<'_, '_> {
                 ahead: self.section.setting("ahead", 1..=COUNT_MAX)?.map(|ahead| (ahead.low(), ahead.high())),
             },
             "committed" => Step::Committed {
-                on: self.number("on", 1..=self.scope.nodes, self.scope.nodes)?,
+                on: self.number("on", 1..=self.scope.cluster.nodes, self.scope.cluster.nodes)?,
                 within_ms: self.within_ms(AGREE_WITHIN_MS)?,
             },
             "not_committed" => Step::NotCommitted { for_ms: self.needed("for_ms", 1..=TIME_MS_MAX)? },
@@ -172,6 +190,16 @@ impl Reader<'_, '_> {
                 key: self.text("key")?,
                 value: self.text("value")?,
                 count: self.number("count", 1..=COUNT_MAX, 1)?,
+                spread: self.spread()?,
+                in_background: self.flag("in_background")?,
+                within_ms: self.within_ms(AGREE_WITHIN_MS)?,
+            },
+            "append" => Step::Append {
+                client: self.client()?,
+                key: self.text("key")?,
+                value: self.text("value")?,
+                count: self.number("count", 1..=COUNT_MAX, 1)?,
+                spread: self.spread()?,
                 in_background: self.flag("in_background")?,
                 within_ms: self.within_ms(AGREE_WITHIN_MS)?,
             },
@@ -179,11 +207,36 @@ impl Reader<'_, '_> {
                 client: self.client()?,
                 key: self.text("key")?,
                 value: self.section.text("value")?.map(str::to_owned),
+                count: self.number("count", 1..=COUNT_MAX, 1)?,
+                spread: self.spread()?,
                 in_background: self.flag("in_background")?,
                 within_ms: self.within_ms(AGREE_WITHIN_MS)?,
             },
             "pending" => Step::Pending { for_ms: self.needed("for_ms", 1..=TIME_MS_MAX)? },
+            "ended" => Step::Ended {
+                exactly: self.needed("exactly", 0..=COUNT_MAX)?,
+                for_ms: self.needed("for_ms", 1..=TIME_MS_MAX)?,
+            },
             "finished" => Step::Finished { within_ms: self.needed("within_ms", 1..=TIME_MS_MAX)? },
+            "operate" => Step::Operate {
+                commands: self.commands()?,
+                at_once: self.flag("at_once")?,
+                refused: self.flag("refused")?,
+                within_ms: self.within_ms(AGREE_WITHIN_MS)?,
+            },
+            "placement" => Step::Placement {
+                groups: self.groups("groups")?,
+                moved: self.optional("moved", 0..=4_096)?,
+                configs: self.optional("configs", 0..=COUNT_MAX)?,
+            },
+            "placed" => {
+                let shards = self.section.setting("shard", 0..=self.scope.cluster.shards - 1)?;
+                let shards = shards.ok_or_else(|| self.missing("shard"))?;
+                Step::Placed { shards: (shards.low(), shards.high()), group: self.group("group")? }
+            }
+            "history" => Step::History,
+            "settled" => Step::Settled { within_ms: self.needed("within_ms", 1..=TIME_MS_MAX)? },
+            "stores_at_most" => Step::StoresAtMost { bytes: self.needed("bytes", 1..=1 << 40)? },
             _ => Step::Repeat {
                 times: self.needed("times", 1..=COUNT_MAX)?,
                 steps: read_list(self.section, self.scope)?,
@@ -202,6 +255,48 @@ impl Reader<'_, '_> {
             Some(name) => Ok(Step::Pick { name, of, not, in_turn }),
             None => Err(self.section.error("as", "missing: what is it called?")),
         }
+    }
+
+    /// Lists of commands, each `join g100; leave g101`.
+    fn commands(&self) -> Result<Vec<Vec<CommandKind>>, ScenarioError> {
+        let texts = self.section.texts("commands")?.filter(|texts| !texts.is_empty());
+        let one = |text: &str| {
+            let malformed = || {
+                let message =
+                    format!("`{text}` is no command; one reads join g100+g101, leave g100, move 3 g101");
+                self.section.error("commands", message)
+            };
+            CommandKind::parse(text.trim()).ok_or_else(malformed)
+        };
+        let list = |text: &str| text.split(';').map(one).collect();
+        texts.ok_or_else(|| self.missing("commands"))?.into_iter().map(list).collect()
+    }
+
+    fn spread(&self) -> Result<Spread, ScenarioError> {
+        let of = if self.section.has("of") { Some(self.group("of")?) } else { None };
+        let by_shard = self.flag("by_shard")?;
+        if of.is_some() && !by_shard {
+            return Err(self.section.error("of", "only keys `by_shard` are of a group"));
+        }
+        if by_shard && self.scope.cluster.groups == 0 {
+            return Err(self.section.error("by_shard", "there are no groups that serve shards"));
+        }
+        Ok(Spread { by_shard, of })
+    }
+
+    fn group_of(&self, key: &str, text: &str) -> Result<GroupId, ScenarioError> {
+        let malformed = || self.section.error(key, format!("`{text}` is no group; one reads g100"));
+        places::parse_group(text).ok_or_else(malformed)
+    }
+
+    fn group(&self, key: &str) -> Result<GroupId, ScenarioError> {
+        let text = self.text(key)?;
+        self.group_of(key, &text)
+    }
+
+    fn groups(&self, key: &str) -> Result<BTreeSet<GroupId>, ScenarioError> {
+        let texts = self.section.texts(key)?.ok_or_else(|| self.missing(key))?;
+        texts.into_iter().map(|text| self.group_of(key, text)).collect()
     }
 
     fn missing(&self, key: &str) -> ScenarioError {
@@ -265,12 +360,15 @@ impl Reader<'_, '_> {
 
     fn who(&self, key: &str, text: &str) -> Result<Who, ScenarioError> {
         let who = Who::parse(text).map_err(|why| self.section.error(key, why))?;
-        let nodes = self.scope.nodes;
+        let cluster = &self.scope.cluster;
+        let missing =
+            || Err(self.section.error(key, format!("there is no {who} in {}", places::described(cluster))));
+        let known = places::of(cluster);
         match &who {
-            Who::Node(number) if !(1..=nodes).contains(number) => {
-                let message = format!("there is no n{number} in a cluster of {nodes} nodes");
-                Err(self.section.error(key, message))
+            Who::Node(number) if !known.iter().any(|(_, nodes)| nodes.contains(&NodeId(*number))) => {
+                missing()
             }
+            Who::Place(place) if !known.iter().any(|(known, _)| known == place) => missing(),
             Who::Named(name, _) if !self.scope.names.contains(name) => {
                 let hint = suggestion(name, self.scope.names.iter().map(String::as_str));
                 Err(self.section.error(key, format!("no earlier step names a node `{name}`{hint}")))
@@ -288,7 +386,9 @@ impl Reader<'_, '_> {
     fn node(&self, key: &str) -> Result<Who, ScenarioError> {
         let text = self.text(key)?;
         match self.who(key, &text)? {
-            Who::All => Err(self.section.error(key, "`all` is not one node")),
+            who @ (Who::All | Who::Place(_)) => {
+                Err(self.section.error(key, format!("`{who}` is not one node")))
+            }
             who => Ok(who),
         }
     }

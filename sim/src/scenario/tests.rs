@@ -8,7 +8,7 @@ fn error(text: &str) -> String {
 fn an_empty_file_is_a_scenario_of_defaults() {
     let scenario = Scenario::parse("scenarios/small.toml", "").unwrap();
     assert_eq!((scenario.name.as_str(), scenario.cluster.nodes), ("small", Setting::Fixed(3)));
-    assert_eq!(scenario.checks.len(), oracles::ids().count() - 1, "all but that of steps");
+    assert_eq!(scenario.checks.len(), oracles::of(&Cluster::default()).count() - 1, "all but that of steps");
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn a_scenario_with_steps_heals_everything_and_is_judged_by_them() {
     let text = "steps = [{ do = \"repeat\", times = 2, steps = [{ do = \"put\", key = \"k\", value = \"v\" }] }]\n\
                 [workload]\nclients = 0\n";
     let scenario = Scenario::parse("s.toml", text).unwrap();
-    assert_eq!((scenario.heal, scenario.checks.len()), (Heal::All, oracles::ids().count()));
+    assert_eq!((scenario.heal, scenario.checks.len()), (Heal::All, oracles::of(&Cluster::default()).count()));
     let plan = crate::schedule::Plan::new(&scenario, 1);
     assert_eq!(plan.must_judge(), ["kv.linearizable", "sim.script"]);
     let json = serde_json::to_string(&plan).unwrap();
@@ -36,6 +36,41 @@ fn a_scenario_with_steps_heals_everything_and_is_judged_by_them() {
     );
 }
 
+#[test]
+fn controllers_and_groups_have_nodes_with_names_and_oracles_of_their_own() {
+    let text = "steps = [{ do = \"operate\", commands = \"join g100; move 3 g100\" }, { do = \"crash\", nodes = \"s2\" }]\n\
+                [cluster]\nctrlers = 3\n[[faults]]\nat_ms = 1\naction = \"node.kill\"\ntarget = \"leader of ctrlers\"\n";
+    let scenario = Scenario::parse("s.toml", text).unwrap();
+    assert_eq!(scenario.workload.clients, Setting::Fixed(0));
+    assert!(scenario.checks.iter().any(|id| id == "ctrler.minimal"));
+    assert!(!scenario.checks.iter().any(|id| id == "kv.linearizable"));
+    let plan = crate::schedule::Plan::new(&scenario, 1);
+    let json = serde_json::to_string(&plan).unwrap();
+    assert!(serde_json::from_str::<crate::schedule::Plan>(&json).unwrap() == plan, "another plan came back");
+    assert!(json.contains(r#""target":"leader of ctrlers""#), "{json}");
+    assert!(json.contains(r#"[["join g100","move 3 g100"]]"#), "{json}");
+    assert!(!Scenario::parse("s.toml", "").unwrap().checks.iter().any(|id| id.starts_with("ctrler.")));
+    for (text, expected) in [
+        ("[cluster]\ngroups = 2\n", "groups that serve shards need `ctrlers`"),
+        ("[cluster]\nctrlers = [0, 3]\n", "the range starts at 0"),
+        ("[cluster]\nctrlers = 3\n[workload]\nclients = 1\n", "controllers keep no keys"),
+        ("[operators]\noperators = 1\n", "there are no controllers"),
+        ("steps = [{ do = \"history\" }]\n", "`history` needs controllers"),
+        ("steps = [{ do = \"crash\", nodes = \"s1\" }]\n", "there is no s1 in a cluster of 3 nodes"),
+        (
+            "steps = [{ do = \"operate\", commands = \"jion g100\" }]\n[cluster]\nctrlers = 3\n",
+            "`jion g100` is no command",
+        ),
+        (
+            "[cluster]\nctrlers = 3\n[[faults]]\nat_ms = 1\naction = \"node.kill\"\ntarget = \"leader of g100\"\n",
+            "there is no g100 in a cluster of 3 controllers",
+        ),
+    ] {
+        let found = error(text);
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
 /// Every way to be wrong, with what is said about it.
 #[test]
 fn errors_name_file_line_column_and_key_and_what_would_be_right() {
@@ -43,7 +78,7 @@ fn errors_name_file_line_column_and_key_and_what_would_be_right() {
     for (text, expected) in [
         (
             "[cluster]\n\nreplcas = 3\nnodes = 3\n".to_owned(),
-            "s.toml:3:1: cluster.replcas: unknown key `replcas`; known here: nodes, election_timeout_ms, heartbeat_ms, \
+            "s.toml:3:1: cluster.replcas: unknown key `replcas`; known here: nodes, ctrlers, groups, joined, shards, election_timeout_ms, heartbeat_ms, \
              peer_silence_ms, log_bytes_max, snapshot_chunk_bytes, append_entries_max, \
              append_bytes_max, appends_in_flight_max, uncommitted_bytes_max, apply_flush_ms, \
              apply_overlay_bytes_max, sessions_max",
@@ -155,7 +190,7 @@ fn errors_name_file_line_column_and_key_and_what_would_be_right() {
         (
             fault("at_ms = 5\naction = \"node.kill\"\ntarget = \"leadr\"\n"),
             "s.toml:4:10: faults[0].target: `leadr` is no target, did you mean `leader`?; known: leader, follower, random, \
-             minority, majority, all, client, there, n1.., c1..",
+             minority, majority, all, group, client, there, n1.., c1.., leader of g100..",
         ),
         (
             fault("at_ms = 5\naction = \"node.kill\"\ntarget = \"n4\"\n"),
@@ -188,6 +223,14 @@ fn errors_name_file_line_column_and_key_and_what_would_be_right() {
         (
             "[random_faults]\nkinds = [\"net.lost\"]\n".to_owned(),
             "s.toml:2:9: random_faults.kinds: unknown fault `net.lost`, did you mean `net.loss`?",
+        ),
+        (
+            "[buggify]\npoints = [\"driver.short_batches\"]\n".to_owned(),
+            "s.toml:2:11: buggify.points: unknown point `driver.short_batches`, did you mean `driver.short_batch`?",
+        ),
+        (
+            fault("at_ms = 5\naction = \"client.crash\"\ntarget = \"n1\"\nduration_ms = 5\n"),
+            "s.toml:4:10: faults[0].target: client.crash hits clients, not nodes",
         ),
         (
             "[random_faults]\nkinds = [\"net.*\"]\n[random_faults.\"node.kill\"]\n".to_owned(),

@@ -20,6 +20,9 @@ const CLIENTS: u64 = 7;
 const AFTER: u64 = 8;
 const WITHIN: u64 = 9;
 const FACTOR: u64 = 10;
+const SPEED: u64 = 11;
+const JUMP: u64 = 12;
+const STORE: u64 = 13;
 
 /// The kinds of faults that this run has: the scripted ones, and a random half of the random ones in a swarm.
 pub(super) fn kinds(scenario: &Scenario, swarm: &Draws) -> Vec<FaultKind> {
@@ -87,6 +90,9 @@ fn event(id: String, at_ms: u64, profile: &Profile, schedule: &Draws, site: &str
             delay_ms: profile.delay_ms.draw(schedule, site, number, DELAY),
             bytes_per_second: profile.bytes_per_second.draw(schedule, site, number, BYTES),
             factor: profile.factor.draw(schedule, site, number, FACTOR),
+            speed: profile.speed.draw(schedule, site, number, SPEED),
+            jump_ms: profile.jump_ms.draw(schedule, site, number, JUMP),
+            store: pick(&profile.stores, schedule, site, number, STORE),
             shape: pick(&profile.shapes, schedule, site, number, SHAPE),
             clients: pick(&profile.clients, schedule, site, number, CLIENTS),
         }),

@@ -5,15 +5,19 @@
 
 mod faults;
 mod operations;
+mod operators;
 
 pub use operations::{Operation, OperationKind};
+
+use std::collections::BTreeMap;
 
 use eraft::random::Draws;
 use serde::{Deserialize, Serialize};
 
 use crate::oracles;
 use crate::scenario::{
-    Action, Cluster, Disk, FaultKind, Heal, Network, Phases, Scenario, Step, Target, Trigger, Workload,
+    Action, Cluster, Command, Disk, FaultKind, Heal, Network, Operators, Phases, Scenario, Step, Target,
+    Trigger, Workload,
 };
 
 /// The numbers of one run.
@@ -23,6 +27,9 @@ pub struct Configuration {
     pub cluster: Cluster,
     /// The clients.
     pub workload: Workload,
+    /// The operators.
+    #[serde(default)]
+    pub operators: Operators,
     /// The network without faults.
     pub network: Network,
     /// The disks without faults.
@@ -31,6 +38,9 @@ pub struct Configuration {
     pub phases: Phases,
     /// Which nodes are healthy again after the faults.
     pub heal: Heal,
+    /// The points of the product's code that are forced, each with its probability.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub buggify: BTreeMap<String, f64>,
     /// The oracles that judge the run.
     pub checks: Vec<String>,
 }
@@ -82,6 +92,12 @@ pub struct Plan {
     pub operations: Vec<Vec<Operation>>,
     /// What each client does after that.
     pub liveness_operations: Vec<Vec<Operation>>,
+    /// What each operator does while faults happen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Vec<Command>>,
+    /// What each operator does after that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub liveness_commands: Vec<Vec<Command>>,
     /// What the script does and claims meanwhile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
@@ -94,10 +110,12 @@ impl Plan {
         let configuration = Configuration {
             cluster: scenario.cluster.draw(&swarm),
             workload: scenario.workload.draw(&swarm),
+            operators: scenario.operators.draw(&swarm),
             network: scenario.network.draw(&swarm),
             disk: scenario.disk.draw(&swarm),
             phases: scenario.phases.draw(&swarm),
             heal: scenario.heal,
+            buggify: scenario.buggify.as_ref().map(|buggify| buggify.draw(&swarm)).unwrap_or_default(),
             checks: scenario.checks.clone(),
         };
         let schedule = Draws::new(seed, "schedule");
@@ -105,6 +123,8 @@ impl Plan {
         let faults = faults::generate(scenario, &kinds, configuration.phases.safety_ms, &swarm, &schedule);
         let operations = Draws::new(seed, "workload");
         let workload = &configuration.workload;
+        let commands = |count, phase| operators::generate(&configuration, count, phase, seed);
+        let operators = &configuration.operators;
         Self {
             kinds: kinds.iter().map(|kind| kind.id().to_owned()).collect(),
             faults,
@@ -115,6 +135,8 @@ impl Plan {
                 "liveness",
                 &operations,
             ),
+            commands: commands(operators.commands, "safety"),
+            liveness_commands: commands(operators.liveness_commands, "liveness"),
             steps: scenario.steps.clone(),
             configuration,
         }

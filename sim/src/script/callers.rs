@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eraft::client::{Client, Outcome};
+use eraft::ctrler::shard_of;
 use eraft::history::{Operation, OperationResult};
 use eraft::replica::link::Party;
-use eraft::types::NodeId;
+use eraft::types::{NodeId, ShardId};
 use madsim::runtime::NodeHandle;
 use madsim::task::JoinHandle;
 use madsim::time::{sleep, timeout};
 
 use super::{Held, Script, until};
 use crate::net::Partition;
-use crate::scenario::Step;
+use crate::scenario::{Spread, Step};
 
 /// Numbers of a script's clients begin after this; those of the workload stay below.
 const NUMBER_BASE: u64 = 200;
@@ -60,18 +61,36 @@ impl Script {
                 self.reach(name, &via).await;
                 Ok(())
             }
-            Step::Put { client, key, value, count, in_background, within_ms } => {
-                for number in 0..*count {
-                    let suffix = if *count == 1 { String::new() } else { number.to_string() };
-                    let (key, value) = (format!("{key}{suffix}"), format!("{value}{suffix}"));
-                    let put = Operation::Put { key: key.into(), value: value.into() };
+            Step::Put { client, key, value, count, spread, in_background, within_ms } => {
+                for (key, value) in self.pairs(key, Some(value), *count, *spread) {
+                    let put = Operation::Put { key: key.into(), value: value.unwrap_or_default().into() };
                     self.call(client, put, None, *in_background, *within_ms).await?;
                 }
                 Ok(())
             }
-            Step::Get { client, key, value, in_background, within_ms } => {
-                let get = Operation::Get { key: key.clone().into() };
-                self.call(client, get, value.clone(), *in_background, *within_ms).await
+            Step::Append { client, key, value, count, spread, in_background, within_ms } => {
+                for (key, value) in self.pairs(key, Some(value), *count, *spread) {
+                    let append =
+                        Operation::Append { key: key.into(), value: value.unwrap_or_default().into() };
+                    self.call(client, append, None, *in_background, *within_ms).await?;
+                }
+                Ok(())
+            }
+            Step::Get { client, key, value, count, spread, in_background, within_ms } => {
+                for (key, value) in self.pairs(key, value.as_deref(), *count, *spread) {
+                    let get = Operation::Get { key: key.into() };
+                    self.call(client, get, value, *in_background, *within_ms).await?;
+                }
+                Ok(())
+            }
+            Step::Ended { exactly, for_ms } => {
+                sleep(Duration::from_millis(*for_ms)).await;
+                let ended = self.callers.background.iter().filter(|begun| begun.outcome().is_some());
+                let (ended, all) = (ended.count() as u64, self.callers.background.len());
+                match ended == *exactly {
+                    true => Ok(()),
+                    false => Err(format!("{ended} of {all} ended in {for_ms} ms, {exactly} have to")),
+                }
             }
             Step::Pending { for_ms } => {
                 sleep(Duration::from_millis(*for_ms)).await;
@@ -95,6 +114,31 @@ impl Script {
             }
             _ => Err("is about no client".to_owned()),
         }
+    }
+
+    /// The keys and values that a step is about.
+    fn pairs(
+        &self,
+        key: &str,
+        value: Option<&str>,
+        count: u64,
+        spread: Spread,
+    ) -> Vec<(String, Option<String>)> {
+        let shards = self.world.plan.configuration.cluster.shards;
+        let is_of = |number: &u64| spread.of.is_none_or(|group| self.was_at(ShardId(number % shards), group));
+        let pair = |number: u64| {
+            let suffix = if count == 1 { String::new() } else { number.to_string() };
+            let key = match spread.by_shard {
+                false => format!("{key}{suffix}"),
+                true => key_of_shard(&format!("{key}{suffix}"), number % shards, shards),
+            };
+            let value = value.map(|value| match value.contains("{n}") {
+                true => value.replace("{n}", &suffix),
+                false => format!("{value}{suffix}"),
+            });
+            (key, value)
+        };
+        (0..count).filter(is_of).map(pair).collect()
     }
 
     /// The client of that name reaches these nodes only.
@@ -157,6 +201,14 @@ impl Script {
             false => Err(format!("{} of {all} operations were acknowledged within {within_ms} ms", done())),
         }
     }
+}
+
+/// A key of this shard that begins so.
+fn key_of_shard(key: &str, shard: u64, shards: u64) -> String {
+    let shards = usize::try_from(shards).unwrap_or(usize::MAX);
+    let named = (0..).map(|number: u64| format!("{key}.{number}"));
+    let mut fitting = named.filter(|key| shard_of(key.as_bytes(), shards) == ShardId(shard));
+    fitting.next().expect("every shard has keys")
 }
 
 fn judge(what: &str, expected: Option<&str>, outcome: Outcome<OperationResult>) -> Held {

@@ -3,6 +3,7 @@
 use eraft::types::Index;
 
 use super::Held;
+use crate::places;
 use crate::scenario::Step;
 use crate::world::World;
 
@@ -40,20 +41,30 @@ impl Counts {
             Step::BytesAtMost { bytes } => at_most("bytes were sent", now.bytes - self.bytes, bytes),
             Step::LogAtMost { bytes } => {
                 for (node, face) in running() {
-                    at_most(&format!("bytes are in the log of {node}"), face.log_bytes as u64, bytes)?;
+                    let what = format!("bytes are in the log of {}", places::name(node));
+                    at_most(&what, face.log_bytes as u64, bytes)?;
                 }
                 Ok(())
             }
             Step::StateAtMost { bytes } => {
                 for node in world.node_ids() {
-                    let Some(replica) = world.replica(node) else { continue };
-                    let Some(status) = replica.status().await else { continue };
-                    at_most(&format!("bytes are in the state of {node}"), status.bytes, bytes)?;
+                    let Some(status) = world.status(node).await else { continue };
+                    let what = format!("bytes are in the state of {}", places::name(node));
+                    at_most(&what, status.bytes, bytes)?;
                 }
                 Ok(())
             }
+            Step::StoresAtMost { bytes } => {
+                let mut all: u64 = running().map(|(_, face)| face.log_bytes as u64).sum();
+                for node in world.node_ids() {
+                    all += world.status(node).await.map_or(0, |status| status.bytes);
+                }
+                at_most("bytes are in all stores", all, bytes)
+            }
             Step::Uncompacted => match running().find(|(_, face)| face.base > Index(0)) {
-                Some((node, face)) => Err(format!("the log of {node} begins after index {}", face.base)),
+                Some((node, face)) => {
+                    Err(format!("the log of {} begins after index {}", places::name(node), face.base))
+                }
                 None => Ok(()),
             },
             Step::Installed { at_least: least } => {

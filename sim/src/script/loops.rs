@@ -61,7 +61,7 @@ impl Script {
         self.open_session().await?;
         let is_over = Arc::new(AtomicBool::new(false));
         let propose = |proposer| {
-            madsim::task::spawn(propose(proposer, self.world.clone(), self.probe.clone(), is_over.clone()))
+            self.world.spawn(propose(proposer, self.world.clone(), self.probe.clone(), is_over.clone()))
         };
         let at_work: Vec<_> = (1..=proposers).map(propose).collect();
         let nodes = self.world.node_ids();

@@ -8,6 +8,7 @@ mod callers;
 mod counts;
 mod loops;
 mod nodes;
+mod placement;
 mod probe;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use crate::world::World;
 
 use callers::Callers;
 use counts::Counts;
+use placement::Placements;
 use probe::{Probe, Proposed};
 
 /// A script that is not over by then has failed.
@@ -54,6 +56,7 @@ struct Script {
     proposed: Proposed,
     counts: Counts,
     callers: Callers,
+    placements: Placements,
 }
 
 /// Runs the steps of the world's plan to their end. If one does not hold, the run is over and this never returns.
@@ -70,6 +73,7 @@ pub(crate) async fn run(world: &Arc<World>) {
         proposed: Proposed::default(),
         counts: Counts::default(),
         callers: Callers::default(),
+        placements: Placements::default(),
     };
     let over = match select(Box::pin(script.whole(&steps)), Box::pin(sleep(SCRIPT_TIME_MAX))).await {
         Either::Left((held, _)) => held,
@@ -151,6 +155,7 @@ impl Script {
             | Step::BytesAtMost { .. }
             | Step::LogAtMost { .. }
             | Step::StateAtMost { .. }
+            | Step::StoresAtMost { .. }
             | Step::Uncompacted
             | Step::Installed { .. } => self.counts.holds(&self.world, step).await,
             Step::Unreliable => {
@@ -173,9 +178,18 @@ impl Script {
             Step::ClientsDone { within_ms } => self.clients_done(*within_ms).await,
             Step::Client { .. }
             | Step::Put { .. }
+            | Step::Append { .. }
             | Step::Get { .. }
+            | Step::Ended { .. }
             | Step::Pending { .. }
             | Step::Finished { .. } => self.caller_step(step).await,
+            Step::Settled { within_ms } => {
+                self.world.settled(Duration::from_millis(*within_ms)).await?;
+                self.world.clean(&self.running()).await
+            }
+            Step::Operate { .. } | Step::Placement { .. } | Step::Placed { .. } | Step::History => {
+                self.placement_step(step).await
+            }
             Step::Repeat { .. } => Err("is no single step".to_owned()),
         }
     }

@@ -8,6 +8,7 @@ use eraft::types::{NodeId, Term};
 use super::{Held, Script, until};
 use crate::observer::Face;
 use crate::phases::is_led;
+use crate::places::Place;
 use crate::scenario::{Action, Shape, Target, Who};
 use crate::schedule::FaultEvent;
 
@@ -39,10 +40,13 @@ impl Script {
                 Who::All => nodes.extend(&all),
                 Who::Random => nodes.extend(self.draw().pick(&all)),
                 Who::Node(number) => nodes.push(NodeId(*number)),
+                Who::Place(place) => nodes.extend(self.world.nodes_of(*place)),
                 Who::Named(name, further) => {
                     let named =
                         self.names.get(name).ok_or_else(|| format!("no node is called `{name}` yet"))?;
-                    nodes.push(NodeId((named.0 - 1 + further) % all.len() as u64 + 1));
+                    let ring = self.world.nodes_of(Place::of(*named));
+                    let place = ring.iter().position(|node| node == named).unwrap_or_default();
+                    nodes.push(ring[(place + *further as usize) % ring.len()]);
                 }
             }
         }
@@ -146,6 +150,11 @@ impl Script {
 
     pub(super) fn reliable(&self) {
         [LOSS, DELAY, REORDER].iter().for_each(|fault| self.world.end(fault));
+    }
+
+    /// The nodes that run.
+    pub(super) fn running(&self) -> Vec<NodeId> {
+        self.world.node_ids().into_iter().filter(|node| self.world.is_up(*node)).collect()
     }
 
     /// The nodes that run and are not cut off.

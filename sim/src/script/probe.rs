@@ -109,7 +109,7 @@ impl Probe {
     pub(super) fn submit(self: &Arc<Self>, node: NodeId, asked: &Asked) -> bool {
         let Some(replica) = self.world.replica(node) else { return false };
         let (probe, asked) = (self.clone(), asked.clone());
-        madsim::task::spawn(async move {
+        self.world.spawn(async move {
             if let Decision::Done(KvReply::Mutation(result), _) =
                 replica.propose(asked.command, never()).await
                 && matches!(result.result, Some(mutation_result::Result::Done(_)))

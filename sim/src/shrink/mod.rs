@@ -168,6 +168,7 @@ impl Shrinker<'_> {
             let before = (self.best.seed, self.best.plan.clone());
             self.time()?;
             self.operations_of_each()?;
+            self.forced_points()?;
             self.faults(0)?;
             self.nodes()?;
             self.clients()?;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Shrinker;
 use crate::outcome::Outcome;
+use crate::places;
 use crate::runner::Internal;
 use crate::scenario::{Scenario, Target};
 use crate::schedule::{Configuration, Plan};
@@ -15,7 +16,7 @@ const SECTIONS: [(&str, &[&str]); 4] = [
     ("network", &[]),
     ("disk", &[]),
     ("workload", &["clients", "operations", "liveness_operations", "keys", "deadline_ms"]),
-    ("cluster", &["nodes", "election_timeout_ms", "heartbeat_ms"]),
+    ("cluster", &["nodes", "ctrlers", "groups", "shards", "election_timeout_ms", "heartbeat_ms"]),
 ];
 
 impl Shrinker<'_> {
@@ -86,9 +87,14 @@ impl Shrinker<'_> {
             let of_size = |nodes: u64| {
                 let mut plan = plan.clone();
                 plan.configuration.cluster.nodes = nodes;
+                let known: Vec<u64> = places::of(&plan.configuration.cluster)
+                    .into_iter()
+                    .flat_map(|(_, ids)| ids)
+                    .map(|node| node.0)
+                    .collect();
                 plan.faults.retain_mut(|fault| match &mut fault.target {
                     Target::Nodes(named) => {
-                        named.retain(|node| *node <= nodes);
+                        named.retain(|node| known.contains(node));
                         !named.is_empty()
                     }
                     _ => true,
@@ -145,6 +151,28 @@ impl Shrinker<'_> {
             )?;
         }
         Ok(())
+    }
+
+    /// Nothing forced, or fewer points.
+    pub(super) fn forced_points(&mut self) -> Result<(), Internal> {
+        self.each(|plan, _| {
+            if plan.configuration.buggify.is_empty() {
+                return Vec::new();
+            }
+            let mut none = plan.clone();
+            none.configuration.buggify.clear();
+            vec![none]
+        })?;
+        self.remove(
+            0,
+            |plan| plan.configuration.buggify.len(),
+            |plan, range| {
+                let mut plan = plan.clone();
+                let mut place = 0..;
+                plan.configuration.buggify.retain(|_, _| !range.contains(&place.next().unwrap_or_default()));
+                plan
+            },
+        )
     }
 
     /// The defaults instead of what the swarm drew: all at once, then by section, then by setting.

@@ -25,6 +25,7 @@ fn fake(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Internal>
         parties: vec!["n2".to_owned()],
     });
     Ok(Outcome {
+        migrations: 0,
         verdict: if is_bad { Verdict::Fail } else { Verdict::Pass },
         violation: is_bad.then(|| Violation::new("raft.monotonic", "it went back")),
         digest: plan.faults.len() as u64,
@@ -37,6 +38,7 @@ fn fake(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Internal>
         core_seconds: 0.0,
         operations: 0,
         faults: std::collections::BTreeMap::new(),
+        buggify: Default::default(),
         judged: std::collections::BTreeMap::new(),
         leader_after_ms: None,
         coverage: crate::coverage::Coverage::default(),

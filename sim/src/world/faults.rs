@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eraft::random::Draw;
 use eraft::replica::link::Party;
+use eraft::replica::timers::drift::TRUE_RATE_PPM;
 use eraft::types::NodeId;
 
 use super::nodes::End;
@@ -15,7 +17,8 @@ use super::{World, lock};
 use crate::disk::Failure;
 use crate::net::LinkConfig;
 use crate::outcome::Hit;
-use crate::scenario::{Action, FaultKind};
+use crate::places::{self, Place};
+use crate::scenario::{Action, FaultKind, RotStore};
 use crate::schedule::FaultEvent;
 use crate::timing::Spread;
 
@@ -52,16 +55,37 @@ impl World {
                 madsim::time::sleep(Duration::from_millis(fault.delay_after_ms)).await;
             }
         }
-        self.begin(&fault, there);
+        if fault.kind().is_operation() {
+            return self.operate_as_planned(&fault).await;
+        }
+        let hit = self.begin(&fault, there);
+        if fault.action == Action::OpsTransfer {
+            self.transfer(&hit).await;
+        }
         if let Some(duration_ms) = fault.duration_ms {
             madsim::time::sleep(Duration::from_millis(duration_ms)).await;
             self.end(&fault.id);
             self.start_owned(&fault.id);
+            if !lasts(fault.kind()) {
+                self.watcher.note("world", "fault.end", &fault.id);
+            }
         }
     }
 
-    /// Begins a fault; `there` is where its trigger was.
-    pub(crate) fn begin(&self, fault: &FaultEvent, there: Option<NodeId>) {
+    /// The first of `hit` is to lead, says an operator to the leader, past the network.
+    async fn transfer(&self, hit: &[Party]) {
+        let Some(to) = nodes(hit).next() else { return };
+        let Some(leader) = self.leader_of(&self.nodes_of(Place::of(to))).filter(|leader| *leader != to)
+        else {
+            return;
+        };
+        let Some(replica) = self.replica(leader) else { return };
+        let transferred = replica.transfer(to).await;
+        self.count(FaultKind::OpsTransfer, transferred == Ok(to));
+    }
+
+    /// Begins a fault, and says whom it hits; `there` is where its trigger was.
+    pub(crate) fn begin(&self, fault: &FaultEvent, there: Option<NodeId>) -> Vec<Party> {
         let mut draw = self.draws.draw(&fault.id, 0, 0);
         let hit = self.resolve(&fault.target, there, &mut draw);
         let words: Vec<String> = hit.iter().map(|party| name(*party)).collect();
@@ -71,9 +95,9 @@ impl World {
         let kind = fault.kind();
         let met_before = self.met(kind);
         let mut cuts = Vec::new();
-        match &fault.action {
+        match fault.action {
             Action::NetPartition { shape, clients } => {
-                for (number, cut) in self.cuts(*shape, *clients, &hit, &mut draw).into_iter().enumerate() {
+                for (number, cut) in self.cuts(shape, clients, &hit, &mut draw).into_iter().enumerate() {
                     let name = format!("{} {number}", fault.id);
                     self.net.partition(&name, cut);
                     cuts.push(name);
@@ -105,6 +129,20 @@ impl World {
             Action::NodePause => {
                 nodes(&hit).filter(|id| self.is_up(*id)).for_each(|id| self.net.pause(Party::Node(id)))
             }
+            Action::ClientPause => hit.iter().for_each(|party| self.net.pause(*party)),
+            Action::ClientCrash => {
+                let ended = hit.iter().filter(|party| self.stop_client(**party, &fault.id)).count();
+                self.count(kind, ended > 0);
+            }
+            Action::ClockJump { jump_ms } => {
+                // A node that runs reads its clock all the time.
+                let jumped: Vec<NodeId> = nodes(&hit).filter(|id| self.is_up(*id)).collect();
+                let nodes = lock(&self.nodes);
+                jumped.iter().for_each(|id| nodes[id].clock.jump(Duration::from_millis(jump_ms)));
+                drop(nodes);
+                self.count(kind, !jumped.is_empty());
+            }
+            Action::DiskBitrot { store } => self.rot(store, &hit, &mut draw),
             Action::DiskStall => {
                 let stalled = Duration::from_millis(fault.duration_ms.unwrap_or(0));
                 nodes(&hit).for_each(|id| self.disk.stall(id, stalled));
@@ -117,14 +155,53 @@ impl World {
             | Action::NetReorder { .. }
             | Action::NetDuplicate { .. }
             | Action::NetSlow { .. }
+            | Action::ClockSkew { .. }
             | Action::DiskSlow { .. }
-            | Action::DiskFull => {}
+            | Action::DiskFull
+            | Action::OpsTransfer
+            | Action::OpsJoin
+            | Action::OpsLeave
+            | Action::OpsMove
+            | Action::OpsUnpin
+            | Action::OpsRollback => {}
         }
         if lasts(kind) {
-            let active = Active { action: fault.action.clone(), hit, cuts, met_before };
+            let active = Active { action: fault.action.clone(), hit: hit.clone(), cuts, met_before };
             lock(&self.active).insert(fault.id.clone(), active);
             self.set_all(kind);
         }
+        hit
+    }
+
+    /// Turns a bit on the disks of `hit`, but never on more than a minority of a group's disks in a run: what has rotted
+    /// counts as lost until it is found.
+    fn rot(&self, store: RotStore, hit: &[Party], draw: &mut Draw) {
+        for id in nodes(hit) {
+            let group = self.nodes_of(Place::of(id));
+            let minority = (group.len() - 1) / 2;
+            let mut rotten = lock(&self.rotten);
+            let already = group.iter().filter(|member| rotten.contains(member)).count();
+            if !rotten.contains(&id) && already >= minority {
+                continue;
+            }
+            let name = match store {
+                RotStore::Log => "log".to_owned(),
+                RotStore::State => self.state_store(id),
+            };
+            if self.disk.rot(id, &name, draw) {
+                rotten.insert(id);
+                if store == RotStore::State {
+                    self.watcher.state_is_bad(id);
+                }
+            }
+        }
+    }
+
+    /// The store of a node's state, as its pointer file names it.
+    pub(super) fn state_store(&self, id: NodeId) -> String {
+        let pointer = self.disk.file(id, "state").unwrap_or_else(|| b"state.0".to_vec());
+        let text = String::from_utf8_lossy(&pointer).into_owned();
+        text.split(' ').next().unwrap_or_default().to_owned()
     }
 
     fn end_nodes(&self, fault: &FaultEvent, hit: &[Party], end: End) {
@@ -140,13 +217,13 @@ impl World {
         self.count(kind, self.met(kind) > active.met_before);
         active.cuts.iter().for_each(|cut| self.net.heal(cut));
         match active.action {
-            Action::NodePause => {
-                for id in nodes(&active.hit).filter(|id| !self.is_hit(*id, FaultKind::NodePause)) {
-                    self.net.resume(Party::Node(id));
+            Action::NodePause | Action::ClientPause => {
+                for party in active.hit.iter().filter(|party| !self.is_hit(**party, kind)) {
+                    self.net.resume(*party);
                 }
             }
             Action::DiskIoError => {
-                for id in nodes(&active.hit).filter(|id| !self.is_hit(*id, FaultKind::DiskIoError)) {
+                for id in nodes(&active.hit).filter(|id| !self.is_hit(Party::Node(*id), kind)) {
                     self.disk.fail_writes(id, None, Failure::Never);
                 }
             }
@@ -155,27 +232,27 @@ impl World {
         self.set_all(kind);
     }
 
-    /// Ends every fault: the safety phase is over.
+    /// Ends every fault, and what is forced: the safety phase is over.
     pub(crate) fn end_all(&self) {
         let ids: Vec<String> = lock(&self.active).keys().cloned().collect();
         ids.iter().for_each(|id| self.end(id));
+        self.points.end();
         self.net.heal_all();
-        for party in self.node_parties() {
+        for party in self.everybody() {
             self.net.resume(party);
         }
+        self.start_all_clients();
         for id in self.node_ids() {
             self.disk.heal(id);
         }
     }
 
-    fn count(&self, kind: FaultKind, is_delivered: bool) {
+    pub(super) fn count(&self, kind: FaultKind, is_delivered: bool) {
         *lock(&self.delivered).entry(kind).or_default() += u64::from(is_delivered);
     }
 
-    fn is_hit(&self, id: NodeId, kind: FaultKind) -> bool {
-        lock(&self.active)
-            .values()
-            .any(|active| active.action.kind() == kind && active.hit.contains(&Party::Node(id)))
+    fn is_hit(&self, party: Party, kind: FaultKind) -> bool {
+        lock(&self.active).values().any(|active| active.action.kind() == kind && active.hit.contains(&party))
     }
 
     /// How often something met a kind of fault so far.
@@ -190,14 +267,16 @@ impl World {
             FaultKind::NetSlow => net.slowed,
             FaultKind::NetReset => net.resets,
             FaultKind::NodePause => net.pauses,
+            FaultKind::ClientPause => net.client_pauses,
+            FaultKind::ClockSkew => lock(&self.nodes).values().map(|node| node.clock.misread()).sum(),
             FaultKind::DiskTorn => disk.torn,
             FaultKind::DiskSlow => disk.slow,
             FaultKind::DiskStall => disk.stalled,
             FaultKind::DiskFull => disk.full,
             FaultKind::DiskIoError => disk.write_errors,
-            FaultKind::NodeKill | FaultKind::NodeRestart | FaultKind::NodeCrash | FaultKind::NodeCrashAll => {
-                0
-            }
+            FaultKind::DiskBitrot => disk.rotten,
+            // These are counted as they happen.
+            _ => 0,
         }
     }
 
@@ -207,6 +286,8 @@ impl World {
             self.set_links();
         } else if matches!(changed, FaultKind::DiskSlow | FaultKind::DiskFull) {
             self.set_disks();
+        } else if changed == FaultKind::ClockSkew {
+            self.set_clocks();
         }
     }
 
@@ -234,6 +315,18 @@ impl World {
         }
     }
 
+    fn set_clocks(&self) {
+        let active = lock(&self.active);
+        for (id, node) in lock(&self.nodes).iter() {
+            let speeds = active.values().filter(|active| active.hit.contains(&Party::Node(*id)));
+            let speeds = speeds.filter_map(|active| match active.action {
+                Action::ClockSkew { speed } => Some(speed),
+                _ => None,
+            });
+            node.clock.set_rate((speeds.product::<f64>() * TRUE_RATE_PPM as f64) as u64);
+        }
+    }
+
     fn everybody(&self) -> Vec<Party> {
         [self.node_parties(), self.client_parties()].concat()
     }
@@ -256,15 +349,19 @@ impl World {
 
 /// True if the fault has an end that has to be made.
 fn lasts(kind: FaultKind) -> bool {
-    !matches!(
-        kind,
-        FaultKind::NetReset
-            | FaultKind::NodeKill
-            | FaultKind::NodeRestart
-            | FaultKind::NodeCrash
-            | FaultKind::NodeCrashAll
-            | FaultKind::DiskTorn
-    )
+    !kind.is_operation()
+        && !matches!(
+            kind,
+            FaultKind::NetReset
+                | FaultKind::NodeKill
+                | FaultKind::NodeRestart
+                | FaultKind::NodeCrash
+                | FaultKind::NodeCrashAll
+                | FaultKind::DiskTorn
+                | FaultKind::ClockJump
+                | FaultKind::ClientCrash
+                | FaultKind::OpsTransfer
+        )
 }
 
 /// `link` with a fault on top.
@@ -289,7 +386,7 @@ fn worsen(mut link: LinkConfig, action: &Action) -> LinkConfig {
 /// A party's name in the trace.
 pub(super) fn name(party: Party) -> String {
     match party {
-        Party::Node(id) => id.to_string(),
-        Party::Client(number) => format!("c{number}"),
+        Party::Node(id) => places::name(id),
+        Party::Client(number) => places::client_name(number),
     }
 }

@@ -1,14 +1,17 @@
 //! The world of a run: nodes, clients, network and disks inside one madsim runtime, and what the scenario does to them.
 //!
-//! Nodes are `n1`… at 10.0.0.1:7000…, clients `c1`… at 10.0.1.1…. The scenario itself runs on madsim's main node.
+//! Where nodes are and what they are called is in [`crate::places`]; clients are `c1`… at 10.0.1.1…. The scenario itself
+//! runs on madsim's main node.
 
 mod clients;
 mod faults;
 mod nodes;
+mod operators;
+mod ops;
+mod settle;
 mod targets;
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,11 +21,12 @@ use eraft::mutants::{MutantId, Mutants};
 use eraft::random::Draws;
 use eraft::replica::link::{Channel, Party, Route};
 use eraft::types::NodeId;
-use madsim::runtime::{Handle, Runtime};
+use madsim::runtime::{Handle, NodeHandle, Runtime};
 use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
 use crate::artifact::RunRequest;
+use crate::buggify::Points;
 use crate::disk::{DiskConfig, DiskSim};
 use crate::explain::{Stage, label};
 use crate::judge;
@@ -30,6 +34,7 @@ use crate::net::{self, LinkConfig, NetConfig, NoticeConfig, SimNet, madsim_confi
 use crate::observer::Watcher;
 use crate::outcome::{Hit, Outcome, Violation};
 use crate::phases::{self, Ended};
+use crate::places::{self, Place};
 use crate::runner::{self, Internal, Leak, RunOptions};
 use crate::scenario::{Disk, FaultKind, Network};
 use crate::schedule::Plan;
@@ -37,9 +42,14 @@ use crate::timing::Spread;
 use crate::trace::{Recorder, Sink};
 use crate::workload::Phases;
 
+use clients::ClientState;
 use faults::Active;
 use nodes::NodeState;
 pub(crate) use nodes::{End, Exit};
+pub(crate) use operators::{Answer, Operator};
+
+/// How often ended tasks are looked after.
+const END_ROUNDS: usize = 3;
 
 /// Everything that the scenario's tasks share.
 pub struct World {
@@ -48,6 +58,7 @@ pub struct World {
     pub(crate) mutants: Mutants,
     pub(crate) net: SimNet,
     pub(crate) disk: Arc<DiskSim>,
+    pub(crate) points: Arc<Points>,
     pub(crate) watcher: Arc<Watcher>,
     pub(crate) history: Arc<history::Recorder>,
     pub(crate) phases: Arc<Phases>,
@@ -59,16 +70,20 @@ pub struct World {
     /// What the scenario draws on the way: roles, halves.
     pub(crate) draws: Draws,
     handle: Handle,
+    /// The machine of the scenario's own tasks.
+    crew: NodeHandle,
+    /// Every machine, to end it.
+    machines: Mutex<Vec<madsim::task::NodeId>>,
     nodes: Mutex<BTreeMap<NodeId, NodeState>>,
+    clients: Mutex<BTreeMap<u64, ClientState>>,
     active: Mutex<BTreeMap<String, Active>>,
+    /// Nodes on whose disks something has rotted.
+    pub(crate) rotten: Mutex<BTreeSet<NodeId>>,
     delivered: Mutex<BTreeMap<FaultKind, u64>>,
     hits: Mutex<Vec<Hit>>,
     exits: mpsc::UnboundedSender<Exit>,
-}
-
-/// The address of node `id`.
-fn node_address(id: NodeId) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, id.0 as u8)), 7000)
+    /// Who changes the placement as the schedule says.
+    steward: Mutex<Option<ops::Steward>>,
 }
 
 /// What outlives the runtime.
@@ -77,6 +92,7 @@ pub(crate) struct Remains {
     pub(crate) history: Arc<history::Recorder>,
     pub(crate) operations: u64,
     pub(crate) delivered: BTreeMap<FaultKind, u64>,
+    pub(crate) buggify: BTreeMap<String, u64>,
     pub(crate) elapsed: Duration,
     pub(crate) ended: Option<Ended>,
     pub(crate) hits: Vec<Hit>,
@@ -125,6 +141,7 @@ pub fn run(request: &RunRequest, options: &RunOptions) -> Result<Outcome, Intern
         }
     };
     let remains = world.remains(ended);
+    let _ = runner::catch(|| runtime.block_on(world.close()));
     drop(world);
     // Destructors of what the nodes hold run here; they may complain, but the run is over.
     let _ = runner::catch(move || drop(runtime));
@@ -146,13 +163,15 @@ impl World {
     ) -> Arc<Self> {
         let configuration = &request.plan.configuration;
         let disk = DiskSim::current();
-        disk.configure(request.seed, disk_config(&configuration.disk));
+        let ignores_checksums = mutants.is(MutantId::DiskChecksumIgnored);
+        disk.configure(request.seed, DiskConfig { ignores_checksums, ..disk_config(&configuration.disk) });
         let notice = NoticeConfig {
             silence: Spread::millis(500, 2_000, 8_000),
             connect_timeout: Spread::millis(300, 800, 2_000),
             ..NoticeConfig::default()
         };
-        let watcher = Watcher::new(recorder, &configuration.checks, options.stage.clone());
+        let watcher =
+            Watcher::new(recorder, &configuration.cluster, &configuration.checks, options.stage.clone());
         if !request.plan.steps.is_empty() {
             watcher.keep_ledger();
         }
@@ -164,6 +183,7 @@ impl World {
             mutants,
             net,
             disk,
+            points: Arc::new(Points::new(request.seed, &configuration.buggify)),
             watcher,
             history: Arc::new(history::Recorder::in_memory()),
             phases: Arc::default(),
@@ -173,11 +193,16 @@ impl World {
             leak: options.leak.clone(),
             draws: Draws::new(request.seed, "world"),
             handle: Handle::current(),
+            crew: Handle::current().create_node().name("world").build(),
+            machines: Mutex::default(),
             nodes: Mutex::default(),
+            clients: Mutex::default(),
             active: Mutex::default(),
+            rotten: Mutex::default(),
             delivered: Mutex::default(),
             hits: Mutex::default(),
             exits,
+            steward: Mutex::default(),
             plan: request.plan.clone(),
         })
     }
@@ -188,15 +213,49 @@ impl World {
             history: self.history.clone(),
             operations: self.begun.load(std::sync::atomic::Ordering::Relaxed),
             delivered: lock(&self.delivered).clone(),
+            buggify: self.points.forced(),
             elapsed: self.time.elapsed(),
             ended,
             hits: lock(&self.hits).clone(),
         }
     }
 
+    /// The groups, each with its nodes.
+    pub(crate) fn places(&self) -> Vec<(Place, Vec<NodeId>)> {
+        places::of(&self.plan.configuration.cluster)
+    }
+
+    /// The nodes of a group.
+    pub(crate) fn nodes_of(&self, place: Place) -> Vec<NodeId> {
+        let of_place = self.places().into_iter().filter(|(known, _)| *known == place);
+        of_place.flat_map(|(_, nodes)| nodes).collect()
+    }
+
+    /// A task of the scenario.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> madsim::task::JoinHandle<T> {
+        self.crew.spawn(task)
+    }
+
+    /// Ends every task. One that waits for what it holds itself, as a server does for its clients, would outlive the
+    /// runtime for ever, and with it everything that it holds. What happens here is no part of the run.
+    async fn close(&self) {
+        self.watcher.close();
+        let machines = std::mem::take(&mut *lock(&self.machines));
+        for id in machines.into_iter().chain([self.crew.id()]) {
+            self.handle.kill(id);
+        }
+        // They are dropped when they would run next, and wake others by that.
+        for _ in 0..END_ROUNDS {
+            madsim::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Every node's id.
     pub(crate) fn node_ids(&self) -> Vec<NodeId> {
-        (1..=self.plan.configuration.cluster.nodes).map(NodeId).collect()
+        self.places().into_iter().flat_map(|(_, nodes)| nodes).collect()
     }
 
     /// Every node as a party.
@@ -204,9 +263,11 @@ impl World {
         self.node_ids().into_iter().map(Party::Node).collect()
     }
 
-    /// Every client as a party.
+    /// Every client as a party, and every operator.
     pub(crate) fn client_parties(&self) -> Vec<Party> {
-        (1..=self.plan.configuration.workload.clients).map(Party::Client).collect()
+        let configuration = &self.plan.configuration;
+        let operators = (1..=configuration.operators.operators).map(|number| places::OPERATORS + number);
+        (1..=configuration.workload.clients).chain(operators).map(Party::Client).collect()
     }
 
     /// How all links behave without faults.
@@ -239,7 +300,7 @@ fn explained(stage: Stage) -> net::Sink {
     })
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

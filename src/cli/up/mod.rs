@@ -1,43 +1,50 @@
 //! `up`: a whole cluster on this machine, one process a node.
 //!
 //! The nodes are children of this process in process groups of their own: Ctrl-C reaches only us, and we stop them
-//! one after the other. If we are killed, they are told by the kernel and stop too (on Linux).
+//! one after the other, the controllers last. If we are killed, they are told by the kernel and stop too (on Linux).
 
 mod child;
+mod layout;
+mod ready;
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::child::{Children, Ended};
+use self::layout::RaftGroup;
+use self::ready::Waiting;
 use super::client::surroundings;
 use super::failure::{Code, Failure};
 use super::output::Output;
-use super::serve::{DEFAULT_CLUSTER_ID, DEFAULT_DB};
-use super::status;
-use super::values::Cluster;
-use crate::client::{Client, ClientOptions, Outcome};
+use super::serve::{DEFAULT_CLUSTER_ID, DEFAULT_DB, group_directory};
 use crate::server::shutdown::Signals;
-use crate::types::NodeId;
-
-/// How long a new cluster may take until its leader answers.
-const READY_MAX: Duration = Duration::from_secs(30);
-
-/// One question whether it is ready; the next one follows at once.
-const READY_ATTEMPT: Duration = Duration::from_millis(500);
+use crate::types::GroupId;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Up {
-    /// How many nodes.
+    /// How many groups share the shards; their ids are 100, 101, ….
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u16).range(1..=16))]
+    groups: u16,
+    /// How many nodes each group has.
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u16).range(1..=9))]
     replicas: u16,
+    // Not --ctrlers in the first place: the variable of that flag holds addresses.
+    /// How many controllers.
+    #[arg(long, alias = "ctrlers", value_name = "N", default_value = "3", value_parser = clap::value_parser!(u16).range(1..=9))]
+    controllers: u16,
+    /// How many shards a new cluster has [default: 10].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    shards: Option<u64>,
+    /// One group of --replicas nodes that keeps all keys, without controllers.
+    #[arg(long, conflicts_with_all = ["groups", "controllers", "shards"])]
+    single: bool,
     /// Where data and logs go.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DB)]
     data: PathBuf,
-    /// Node n listens on port P + n - 1 of 127.0.0.1.
+    /// The nodes listen on this port of 127.0.0.1 and those after it: the controllers first, then group by group.
     #[arg(long, value_name = "P", default_value = "5001", value_parser = clap::value_parser!(u16).range(1..))]
     port_base: u16,
     /// The name of the cluster.
@@ -45,19 +52,33 @@ pub(super) struct Up {
     cluster_id: String,
 }
 
+/// What there is to say when the cluster serves.
+struct Ready {
+    /// For programs; the nodes are added.
+    json: Value,
+    /// For people: what it is.
+    shown: String,
+    /// What makes the other commands find it.
+    export: String,
+}
+
 impl Up {
     pub(super) async fn run(self, output: Output) -> Result<(), Failure> {
-        let nodes = self.addresses()?;
-        let cluster = Cluster::of(nodes.values().copied());
+        let groups = match self.single {
+            true => layout::single(self.replicas, self.port_base)?,
+            false => layout::sharded(self.controllers, self.groups, self.replicas, self.port_base)?,
+        };
+        layout::check_free(&groups)?;
+        let fresh = fresh_groups(&self.data, &groups)?;
         let mut signals = Signals::catch()
             .map_err(|error| Failure::new(Code::Internal, format!("catching signals: {error}")))?;
-        let around = surroundings()?;
-        let mut children = Children::start(&nodes, &cluster, &self.data, &self.cluster_id)?;
+        let mut children = Children::start(&groups, &self.data, &self.cluster_id)?;
 
+        let around = surroundings()?;
         let started = around.clock.now();
-        let mut options = ClientOptions::new(nodes.clone());
-        options.deadline_ms = u64::try_from(READY_ATTEMPT.as_millis()).unwrap_or(u64::MAX);
-        let client = Client::new(options, around.clone(), None);
+        let waiting =
+            Waiting { around: around.clone(), logs: children.logs(), cluster_id: self.cluster_id.clone() };
+        let mut getting_ready = Box::pin(self.get_ready(&waiting, &groups, &fresh));
         let mut is_ready = false;
         let stopped = loop {
             tokio::select! {
@@ -70,14 +91,12 @@ impl Up {
                         break Err(Failure::new(Code::Unhealthy, message));
                     }
                 }
-                ready = client.get("".into()), if !is_ready => {
+                ready = &mut getting_ready, if !is_ready => {
+                    is_ready = true;
                     let took = around.clock.now().since(started);
-                    if matches!(ready, Outcome::Ok(_)) {
-                        is_ready = true;
-                        self.announce(&nodes, &cluster, &children, took, output).await?;
-                    } else if took > READY_MAX {
-                        let message = format!("no leader answers after {} s; see {}", took.as_secs(), children.logs());
-                        break Err(Failure::new(Code::Unavailable, message));
+                    match ready {
+                        Ok(ready) => self.announce(ready, &children, took, output)?,
+                        Err(failure) => break Err(failure),
                     }
                 }
             }
@@ -90,58 +109,84 @@ impl Up {
         stopped.map(drop)
     }
 
-    /// One address a node, all of them free.
-    fn addresses(&self) -> Result<BTreeMap<NodeId, SocketAddr>, Failure> {
-        let mut nodes = BTreeMap::new();
-        for place in 0..self.replicas {
-            let port = self.port_base.checked_add(place).ok_or_else(|| {
-                Failure::usage(format!("--port-base {}: there is no port 65536", self.port_base))
-            })?;
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            // Closed again at once: this is only for the message, the node itself looks again.
-            TcpListener::bind(address).map_err(|error| {
-                let message = format!(
-                    "cannot listen on {address}: {error}; nothing was started, try another --port-base"
-                );
-                Failure::new(Code::Unavailable, message)
-            })?;
-            nodes.insert(NodeId(u64::from(place) + 1), address);
+    async fn get_ready(
+        &self,
+        waiting: &Waiting,
+        groups: &[RaftGroup],
+        fresh: &BTreeSet<GroupId>,
+    ) -> Result<Ready, Failure> {
+        let (first, rest) = groups.split_first().expect("there is a group");
+        let (cluster, replicas) = (first.cluster(), self.replicas);
+        if self.single {
+            let leader = waiting.single(first).await?;
+            let nodes = count(replicas, "node");
+            let leads = leader.map_or_else(String::new, |leader| format!(", n{leader} leads"));
+            return Ok(Ready {
+                json: json!({ "cluster": cluster.to_string(), "leader": leader }),
+                shown: format!("{nodes}{leads}"),
+                export: format!("ERAFT_CLUSTER={cluster}"),
+            });
         }
-        Ok(nodes)
+        let config = waiting.sharded(first, rest, fresh, self.shards).await?;
+        let (groups, shards): (Vec<_>, _) = (config.groups.keys().collect(), config.shards.len());
+        Ok(Ready {
+            shown: format!(
+                "{}, {} of {replicas} with {shards} shards (config {})",
+                count(self.controllers, "controller"),
+                count(self.groups, "group"),
+                config.num
+            ),
+            json: json!({
+                "ctrlers": cluster.to_string(), "config": config.num, "groups": groups, "shards": shards,
+            }),
+            export: format!("ERAFT_CTRLERS={cluster}"),
+        })
     }
 
-    async fn announce(
+    fn announce(
         &self,
-        nodes: &BTreeMap<NodeId, SocketAddr>,
-        cluster: &Cluster,
+        mut ready: Ready,
         children: &Children,
         took: Duration,
         output: Output,
     ) -> Result<(), Failure> {
-        let around = surroundings()?;
-        let asked = nodes.values().map(|address| status::ask(*address, READY_ATTEMPT, &around));
-        let answers = futures_util::future::join_all(asked).await;
-        let leader = status::leader(answers.iter().flatten());
         if output.is_json() {
-            let nodes: Vec<_> = children.list().collect();
-            return output.json(&json!({
-                "ready": true, "seconds": took.as_secs_f64(), "cluster": cluster.to_string(),
-                "cluster_id": self.cluster_id, "leader": leader, "nodes": nodes,
-            }));
+            ready.json["ready"] = json!(true);
+            ready.json["seconds"] = json!(took.as_secs_f64());
+            ready.json["cluster_id"] = json!(self.cluster_id);
+            ready.json["nodes"] = json!(children.list().collect::<Vec<_>>());
+            return output.json(&ready.json);
         }
-        let leader = leader.map_or_else(String::new, |leader| format!(", n{leader} leads"));
-        let lines = [
-            format!(
-                "ready after {:.1} s: {} nodes{leader}, data and logs in {}",
-                took.as_secs_f64(),
-                nodes.len(),
-                self.data.display()
-            ),
-            format!("export ERAFT_CLUSTER={cluster}"),
-            "Ctrl-C stops it".to_owned(),
-        ];
-        output.line(&lines.join("\n"))
+        output.line(&format!(
+            "ready after {:.1} s: {}, data and logs in {}\nexport {}\nCtrl-C stops it",
+            took.as_secs_f64(),
+            ready.shown,
+            self.data.display(),
+            ready.export
+        ))
     }
+}
+
+/// The groups that have no data in `data` yet. A group that has some and is not to be started is an error: without it
+/// its shards could not be reached.
+fn fresh_groups(data: &Path, groups: &[RaftGroup]) -> Result<BTreeSet<GroupId>, Failure> {
+    let ids: BTreeSet<_> = groups.iter().filter_map(RaftGroup::id).collect();
+    if let Some(last) = ids.last() {
+        let next = last.next();
+        if group_directory(data, next).exists() {
+            let message = format!(
+                "{} has data of group {next}, and it would not be started; give more --groups, or another --data",
+                data.display()
+            );
+            return Err(Failure::usage(message));
+        }
+    }
+    Ok(ids.into_iter().filter(|group| !group_directory(data, *group).exists()).collect())
+}
+
+/// `1 group`, `2 groups`.
+fn count(number: u16, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Tells of a node's end on standard error, where nothing else of `up` is.

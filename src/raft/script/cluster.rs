@@ -25,7 +25,10 @@ pub struct Shape {
     pub nodes: u64,
     pub entries_max: Option<usize>,
     pub appends_max: Option<usize>,
+    pub window_bytes_max: Option<usize>,
     pub uncommitted_bytes_max: Option<usize>,
+    pub uncommitted_entries_max: Option<u64>,
+    pub reads_max: Option<usize>,
     pub mutants: Mutants,
 }
 
@@ -101,6 +104,8 @@ struct Node {
     entries: Vec<Entry>,
     /// The durable state.
     state: Position,
+    /// It began anew in place of a damaged one.
+    is_wiped: bool,
     applied: Position,
     writes: VecDeque<Persist>,
     held: VecDeque<(WriteId, Packet)>,
@@ -160,9 +165,11 @@ impl Cluster {
             append_entries_max: self.shape.entries_max.unwrap_or(1024),
             window: crate::raft::Window {
                 appends_max: self.shape.appends_max.unwrap_or(64),
-                bytes_max: usize::MAX,
+                bytes_max: self.shape.window_bytes_max.unwrap_or(usize::MAX),
             },
             uncommitted_bytes_max: self.shape.uncommitted_bytes_max.unwrap_or(usize::MAX),
+            uncommitted_entries_max: self.shape.uncommitted_entries_max.unwrap_or(u64::MAX),
+            reads_max: self.shape.reads_max.unwrap_or(usize::MAX),
             mutants: self.shape.mutants,
             ..Config::new(id)
         };
@@ -171,8 +178,8 @@ impl Cluster {
         let state = Base { position: node.state, membership };
         let log = node.base.get_or_insert_with(|| Base { position: Position::default(), ..state.clone() });
         let log = Log::restore(log.clone(), node.entries.clone()).expect("a script's log has no holes");
-        let reset =
-            node.state.index > log.last().index || log.term_at(node.state.index) != Some(node.state.term);
+        let fits = log.term_at(node.state.index) == Some(node.state.term);
+        let reset = node.state.index > log.last().index || (!fits && !node.is_wiped);
         let log = if reset { Log::new(state.clone()) } else { log };
         if reset {
             node.base = Some(state);
@@ -218,6 +225,11 @@ impl Cluster {
 
     pub fn read(&mut self, node: u64, id: u64) -> Done {
         self.step(NodeId(node), Input::Read(RequestId(id)))
+    }
+
+    pub fn transfer(&mut self, node: u64, to: u64) -> Done {
+        self.requests += 1;
+        self.step(NodeId(node), Input::Transfer { id: RequestId(self.requests), to: NodeId(to) })
     }
 
     pub fn persist(&mut self, node: Option<u64>, count: Option<usize>) -> Done {
@@ -347,6 +359,16 @@ impl Cluster {
         Ok(())
     }
 
+    pub fn wipe(&mut self, number: u64) -> Done {
+        let node = self.node(number)?;
+        if node.raft.is_some() {
+            return Err(format!("n{number} runs").into());
+        }
+        (node.state, node.is_wiped) = (Position::default(), true);
+        self.tell(&format!("n{number}'s state is wiped"));
+        Ok(())
+    }
+
     pub fn flush(&mut self, number: u64) -> Done {
         let node = self.node(number)?;
         node.state = node.applied;
@@ -458,6 +480,10 @@ impl Cluster {
             Effect::Refused { id: request, reason } => {
                 format!("{id} refuses request {}: {}", request.0, text::refusal(reason))
             }
+            Effect::TransferEnded { given_up: true, .. } => {
+                format!("{id} gives the transfer up and leads on")
+            }
+            Effect::TransferEnded { .. } => format!("{id}'s transfer is over"),
             Effect::Arm(_) | Effect::Disarm(_) => return,
             Effect::SendSnapshot { to, term } => {
                 sent = Some(Packet { from: id, to, load: Load::Offer { term, state: node.state } });

@@ -28,7 +28,10 @@ pub fn message(Message { term, body }: &Message) -> String {
     let says = match body {
         Body::PreVote { last } => format!("pre-vote? my log ends at {}", position(*last)),
         Body::PreVoteReply { granted } => format!("pre-vote: {}", yes(*granted)),
-        Body::Vote { last } => format!("vote? my log ends at {}", position(*last)),
+        Body::Vote { last, transfer } => {
+            let why = if *transfer { " (the leader wants it)" } else { "" };
+            format!("vote? my log ends at {}{why}", position(*last))
+        }
         Body::VoteReply { granted } => format!("vote: {}", yes(*granted)),
         Body::Append { previous, entries: new, commit } => {
             let new = if new.is_empty() { "nothing".to_owned() } else { format!("[{}]", entries(new)) };
@@ -42,7 +45,11 @@ pub fn message(Message { term, body }: &Message) -> String {
             format!("rejected after {previous}: my term {} there begins at {}", conflict.term, conflict.index)
         }
         Body::Heartbeat { commit, round } => format!("heartbeat {round}, commit {commit}"),
-        Body::HeartbeatReply { round } => format!("heartbeat {round}: heard"),
+        Body::HeartbeatReply { round, lacks_state: false } => format!("heartbeat {round}: heard"),
+        Body::HeartbeatReply { round, lacks_state: true } => {
+            format!("heartbeat {round}: heard, and needs a snapshot")
+        }
+        Body::TimeoutNow => "lead, now".to_owned(),
     };
     format!("[term {term}] {says}")
 }
@@ -62,6 +69,8 @@ pub fn refusal(refusal: Refusal) -> String {
     match refusal {
         Refusal::NotLeader(Some(leader)) => format!("ask {leader}"),
         Refusal::NotLeader(None) => "no leader is known".to_owned(),
+        Refusal::Transferring(to) => format!("leadership is on its way to {to}"),
+        Refusal::NotVoter => "it has no vote".to_owned(),
         Refusal::Overloaded => "too much is waiting".to_owned(),
     }
 }

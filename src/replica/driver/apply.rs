@@ -5,7 +5,9 @@ use tokio::sync::oneshot;
 use super::super::options::ms;
 use super::super::state::Summary;
 use super::{Alarm, Decision, Denial, Driver, ReplicaError};
+use crate::buggify::Point;
 use crate::machine::StateMachine;
+use crate::mutants::MutantId;
 use crate::observe::Event as Observed;
 use crate::proto::admin::Status;
 use crate::raft::{Base, Entry, Input, Payload};
@@ -17,11 +19,16 @@ impl<M: StateMachine> Driver<M> {
     /// Applies committed entries while the overlay has room, then serves the reads that waited for them.
     pub(super) fn apply_some(&mut self) -> Result<(), ReplicaError> {
         let overlay_bytes_max = 2 * self.options.apply_overlay_bytes_max;
-        while self.state.unflushed_bytes() < overlay_bytes_max
+        let waits = !self.unapplied.is_empty() && self.surroundings.buggify.forces(Point::SlowApply);
+        while !waits
+            && self.state.unflushed_bytes() < overlay_bytes_max
             && let Some(entry) = self.unapplied.pop_front()
         {
             self.apply(entry)?;
             self.applied.notify_waiters();
+        }
+        if self.state.needs_flush() && self.surroundings.buggify.forces(Point::EagerFlush) {
+            self.start_flush();
         }
         if self.state.needs_flush() {
             let now = self.surroundings.clock.now();
@@ -62,8 +69,9 @@ impl<M: StateMachine> Driver<M> {
         self.observer.observe(self.identity.id, &applied);
         if let Some((term, waiter)) = self.proposed.remove(&position.index) {
             // Another term's entry took the place: ours can never be committed (and never get its reply: B21).
+            let any = self.raft.config().mutants.is(MutantId::KvReplyOfAnother);
             let decision = match reply {
-                Some(reply) if term == position.term => Decision::Done(reply, position.index),
+                Some(reply) if term == position.term || any => Decision::Done(reply, position.index),
                 _ => Decision::Refused(Denial::NotLeader(self.raft.leader())),
             };
             let _ = waiter.send(decision);
@@ -113,13 +121,19 @@ impl<M: StateMachine> Driver<M> {
     /// snapshot will need only up to [`SNAPSHOT_LOG_FACTOR`]: beyond, it will get another snapshot.
     pub(super) fn compact(&mut self) {
         let log = self.raft.log();
-        if log.bytes() <= self.options.log_bytes_max {
+        let is_eager = self.surroundings.buggify.forces(Point::EagerCompaction);
+        if log.bytes() <= self.options.log_bytes_max && !is_eager {
             return;
         }
         let durable = self.state.durable().base.position.index;
         let held = self.held.iter().map(|held| held.summary.base.position.index);
         let needed = self.sending.values().copied().chain(held).min();
-        let mut through = log.last_to_drop(self.options.log_bytes_max / 2).min(durable);
+        let mutants = self.raft.config().mutants;
+        let bytes_left_max = if is_eager { 0 } else { self.options.log_bytes_max / 2 };
+        let mut through = log.last_to_drop(bytes_left_max);
+        if !mutants.is(MutantId::SnapshotLogCutTooFar) {
+            through = through.min(durable);
+        }
         if let Some(needed) = needed {
             if log.bytes() <= SNAPSHOT_LOG_FACTOR * self.options.log_bytes_max {
                 through = through.min(needed);

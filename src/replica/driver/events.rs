@@ -2,7 +2,9 @@
 
 use super::super::timers::Moment;
 use super::{Alarm, Decision, Denial, Driver, Event, ReplicaError};
+use crate::buggify::Point;
 use crate::machine::StateMachine;
+use crate::mutants::MutantId;
 use crate::observe::Event as Observed;
 use crate::raft::{Effect, Input, RequestId};
 use bytes::Bytes;
@@ -13,7 +15,8 @@ impl<M: StateMachine> Driver<M> {
     pub(super) async fn take(&mut self, event: Event<M>) -> Result<(), ReplicaError> {
         let mut proposals = Vec::new();
         let mut next = Some(event);
-        for _ in 0..self.options.inbox_batch_max {
+        let is_short = self.surroundings.buggify.forces(Point::ShortBatch);
+        for _ in 0..if is_short { 1 } else { self.options.inbox_batch_max } {
             let Some(event) = next.take().or_else(|| self.inbox.try_recv().ok()) else { break };
             let Event::Propose { command, deadline, reply } = event else {
                 self.propose(&mut proposals);
@@ -46,11 +49,35 @@ impl<M: StateMachine> Driver<M> {
             Denial::Overloaded
         } else {
             let id = self.request_id();
+            let reply = self.or_planted_reply(&command, reply);
             self.proposing.insert(id, reply);
             return Some((id, command));
         };
         let _ = reply.send(Decision::Refused(denial));
         None
+    }
+
+    /// Who is told how a proposal ended. The planted bug `kv.reply_before_log` computes the reply now, and tells it then.
+    fn or_planted_reply(
+        &self,
+        command: &Bytes,
+        reply: oneshot::Sender<Decision<M::Reply>>,
+    ) -> oneshot::Sender<Decision<M::Reply>> {
+        if !self.raft.config().mutants.is(MutantId::KvReplyBeforeLog) {
+            return reply;
+        }
+        let at = self.raft.log().last();
+        let Ok((_, early)) = self.machine.apply(&self.state, at, command) else { return reply };
+        let (late, decided) = oneshot::channel();
+        tokio::spawn(async move {
+            let decision = match decided.await {
+                Ok(Decision::Done(_, index)) => Decision::Done(early, index),
+                Ok(other) => other,
+                Err(_) => return,
+            };
+            let _ = reply.send(decision);
+        });
+        late
     }
 
     pub(super) fn request_id(&mut self) -> RequestId {
@@ -73,10 +100,17 @@ impl<M: StateMachine> Driver<M> {
                 let mut proposals = self.admit(command, deadline, reply).into_iter().collect();
                 self.propose(&mut proposals);
             }
+            Event::Query { stale: true, reply, .. } if self.raft.lacks_state() => {
+                let _ = reply.send(Decision::Refused(Denial::Unhealthy));
+            }
             Event::Query { query, stale: true, reply, .. } => self.serve(&query, reply),
             Event::Query { query, deadline, reply, .. } => {
                 if self.surroundings.clock.now() >= deadline {
                     let _ = reply.send(Decision::Refused(Denial::Deadline));
+                    return;
+                }
+                if self.reads.len() >= self.options.reads_max {
+                    let _ = reply.send(Decision::Refused(Denial::Overloaded));
                     return;
                 }
                 let id = self.request_id();
@@ -85,6 +119,11 @@ impl<M: StateMachine> Driver<M> {
             }
             Event::Status { reply } => {
                 let _ = reply.send(self.status());
+            }
+            Event::Transfer { to, reply } => {
+                let id = self.request_id();
+                self.transferring.insert(id, reply);
+                self.step(Input::Transfer { id, to });
             }
             Event::SnapshotOffered { from, term, position, decision } => {
                 if self.receiving || self.offer.is_some() {
@@ -116,10 +155,7 @@ impl<M: StateMachine> Driver<M> {
                 let outcome = if refused { Err("not newer than what is here".to_owned()) } else { Ok(()) };
                 let _ = installed.send(outcome);
             }
-            Event::SnapshotSent { to, installed } => {
-                self.snapshot_sent(to, installed.is_some());
-                self.step(Input::SnapshotSent { to, installed });
-            }
+            Event::SnapshotSent { to, index, result } => self.snapshot_sent(to, index, result),
         }
     }
 
@@ -127,6 +163,8 @@ impl<M: StateMachine> Driver<M> {
         while let Some(alarm) = self.wheel.pop(self.surroundings.clock.now()) {
             match alarm {
                 Alarm::Raft(timer) => self.step(Input::Timeout(timer)),
+                // What is put off is armed again after the next event.
+                Alarm::Flush if self.surroundings.buggify.forces(Point::SlowFlush) => {}
                 Alarm::Flush => self.start_flush(),
                 Alarm::ReleaseSnapshot => self.release_snapshot(),
                 Alarm::DropLeftover => self.drop_leftover(),
@@ -143,7 +181,8 @@ impl<M: StateMachine> Driver<M> {
         self.raft.step(input, &mut self.effects);
         let (input, effects) = (copy.as_ref(), &self.effects[before..]);
         self.observer.observe(self.identity.id, &Observed::Stepped { input, effects, raft: &self.raft });
-        if led && !self.raft.is_leader() {
+        let wait = self.raft.config().mutants.is(MutantId::KvReplyOfAnother);
+        if led && !self.raft.is_leader() && !wait {
             // They may be committed by the next leader or overwritten; the clients' retries find out.
             let leader = self.raft.leader();
             for (_, reply) in std::mem::take(&mut self.proposed).into_values() {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::super::options::ms;
-use super::super::snapshots::{self, Sending};
+use super::super::pointer::{self, StatePointer};
+use super::super::snapshots::{self, SendError, Sending};
 use super::{Alarm, Driver, Event, ReplicaError};
 use crate::machine::StateMachine;
 use crate::observe::Event as Observed;
-use crate::raft::Base;
+use crate::raft::{Base, Input};
 use crate::storage::BoxFuture;
-use crate::types::{NodeId, Term};
+use crate::types::{Index, NodeId, Term};
 
 impl<M: StateMachine> Driver<M> {
     pub(super) fn send_snapshot(&mut self, to: NodeId, term: Term) -> Result<(), ReplicaError> {
@@ -27,7 +28,7 @@ impl<M: StateMachine> Driver<M> {
         let index = snapshot.summary.base.position.index;
         self.sending.insert(to, index);
         let sending = Sending { to, term, snapshot, travelled: self.travelled.clone() };
-        let streaming: BoxFuture<Result<bool, String>> = Box::pin(snapshots::send(
+        let streaming: BoxFuture<Result<bool, SendError>> = Box::pin(snapshots::send(
             sending,
             self.identity.clone(),
             self.options.clone(),
@@ -37,23 +38,27 @@ impl<M: StateMachine> Driver<M> {
         tokio::spawn(async move {
             let result = streaming.await;
             if let Err(error) = &result {
-                tracing::debug!(%to, error, "snapshot not delivered");
+                tracing::debug!(%to, %error, "snapshot not delivered");
             }
-            let installed = matches!(result, Ok(true)).then_some(index);
             if let Some(events) = events.upgrade() {
-                let _ = events.send(Event::SnapshotSent { to, installed }).await;
+                let _ = events.send(Event::SnapshotSent { to, index, result }).await;
             }
         });
         Ok(())
     }
 
-    pub(super) fn snapshot_sent(&mut self, to: NodeId, installed: bool) {
+    /// A stream has ended; whether its receiver has the state at `index` now.
+    pub(super) fn snapshot_sent(&mut self, to: NodeId, index: Index, result: Result<bool, SendError>) {
         self.sending.remove(&to);
-        if self.sending.is_empty() && installed {
-            self.held = None;
-        } else if self.sending.is_empty() {
-            self.arm_hold(Alarm::ReleaseSnapshot);
+        match &result {
+            Err(SendError::Unreadable(error)) => self.failure = Some(error.clone().into()),
+            // Whoever did not want it will want a later one.
+            Ok(_) if self.sending.is_empty() => self.held = None,
+            Err(_) if self.sending.is_empty() => self.arm_hold(Alarm::ReleaseSnapshot),
+            _ => {}
         }
+        let installed = matches!(result, Ok(true)).then_some(index);
+        self.step(Input::SnapshotSent { to, installed });
     }
 
     pub(super) fn release_snapshot(&mut self) {
@@ -69,7 +74,7 @@ impl<M: StateMachine> Driver<M> {
 
     pub(super) fn drop_leftover(&mut self) {
         if !self.receiving && self.staged.is_none() {
-            self.remove_store(snapshots::state_store_name(self.state_number + 1));
+            self.remove_store(pointer::store_name(self.state_number + 1));
         }
     }
 
@@ -98,10 +103,10 @@ impl<M: StateMachine> Driver<M> {
         if let Some((_, flush)) = self.flushing.take() {
             flush.await?; // into the old store, which is about to go
         }
-        self.volume.replace_file(super::super::STATE_POINTER, staged.name.clone().into_bytes()).await?;
-        let old = snapshots::state_store_name(self.state_number);
+        let old = pointer::store_name(self.state_number);
+        self.state_number = pointer::store_number(&staged.name).unwrap_or(self.state_number + 1);
+        StatePointer::whole(self.state_number).write(&*self.volume).await?;
         self.state.replace(staged.store, &base.membership)?;
-        self.state_number = snapshots::state_store_number(&staged.name).unwrap_or(self.state_number + 1);
         self.wheel.disarm(&Alarm::Flush);
         self.unapplied.clear();
         self.held = None;

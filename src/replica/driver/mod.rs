@@ -22,13 +22,16 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Setup;
+use super::leadership::Leadership;
 use super::log_store::LogStore;
 use super::options::{Options, ms};
-use super::snapshots::{Snapshot, Staged, Travelled};
+use super::pointer::{StatePointer, Trust};
+use super::snapshots::{SendError, Snapshot, Staged, Travelled};
 use super::state::{State, Summary};
 use super::timers::{Moment, Wheel};
 use super::transport::{Identity, Surroundings, Transport};
 use crate::machine::StateMachine;
+use crate::mutants::MutantId;
 use crate::observe::{Event as Observed, Observer};
 use crate::proto::admin::Status;
 use crate::raft::{Effect, Entry, Message, Persist, Position, Raft, Refusal, RequestId, Timer, WriteId};
@@ -57,6 +60,8 @@ pub enum Denial {
     NotLeader(Option<NodeId>),
     /// Too much is waiting.
     Overloaded,
+    /// Leadership is on its way to this node.
+    Transferring(NodeId),
     /// The request's time was up before it was taken.
     Deadline,
     /// The node has stopped acknowledging.
@@ -67,7 +72,43 @@ impl From<Refusal> for Denial {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotLeader(leader) => Denial::NotLeader(leader),
-            Refusal::Overloaded => Denial::Overloaded,
+            Refusal::Transferring(to) => Denial::Transferring(to),
+            // Only a transfer asks for a voter, and its refusals go another way.
+            Refusal::Overloaded | Refusal::NotVoter => Denial::Overloaded,
+        }
+    }
+}
+
+/// Why leadership did not go where it was to go. But for `Stopped`, nothing of the transfer is under way any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// Ask the leader, if one is known.
+    #[error("this node does not lead")]
+    NotLeader(Option<NodeId>),
+    /// Leadership is already on its way.
+    #[error("leadership is already on its way to {0}")]
+    UnderWay(NodeId),
+    /// The member has no vote.
+    #[error("it is no voting member of the group")]
+    NotVoter,
+    /// Too much is waiting.
+    #[error("too much is waiting")]
+    Overloaded,
+    /// The member did not take over within an election timeout, and this node leads on.
+    #[error("it did not take over within an election timeout; the leader is still the same")]
+    GivenUp,
+    /// This node stopped while it waited.
+    #[error("the node stopped")]
+    Stopped,
+}
+
+impl From<Refusal> for TransferError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotLeader(leader) => TransferError::NotLeader(leader),
+            Refusal::Overloaded => TransferError::Overloaded,
+            Refusal::Transferring(to) => TransferError::UnderWay(to),
+            Refusal::NotVoter => TransferError::NotVoter,
         }
     }
 }
@@ -96,6 +137,10 @@ pub(super) enum Event<M: StateMachine> {
     Status {
         reply: oneshot::Sender<Status>,
     },
+    Transfer {
+        to: NodeId,
+        reply: Transferred,
+    },
     SnapshotOffered {
         from: NodeId,
         term: Term,
@@ -107,9 +152,11 @@ pub(super) enum Event<M: StateMachine> {
         staged: Result<Staged, String>,
         installed: oneshot::Sender<Result<(), String>>,
     },
+    /// A stream that carried our state at `index` has ended; `Ok(true)`: it is installed there.
     SnapshotSent {
         to: NodeId,
-        installed: Option<Index>,
+        index: Index,
+        result: Result<bool, SendError>,
     },
 }
 
@@ -139,6 +186,8 @@ enum Alarm {
 }
 
 type Answer<T> = oneshot::Sender<Decision<T>>;
+/// Who leads after a transfer, or why it was none.
+type Transferred = oneshot::Sender<Result<NodeId, TransferError>>;
 /// A read with its question.
 type Read<M> = (<M as StateMachine>::Query, Answer<<M as StateMachine>::Answer>);
 /// Asks whether a snapshot is wanted; the answer is the name of the store to write, or why not.
@@ -189,6 +238,7 @@ pub(super) struct Driver<M: StateMachine> {
     unapplied: VecDeque<Entry>,
     /// Wakes those who wait for entries to be applied.
     applied: Arc<Notify>,
+    leadership: Arc<Leadership>,
 
     next_request: u64,
     /// Proposals handed to the core in this step, until it says where they went.
@@ -199,6 +249,10 @@ pub(super) struct Driver<M: StateMachine> {
     confirming: BTreeMap<RequestId, Read<M>>,
     /// Confirmed reads that wait for the state to get there.
     reads: BTreeMap<(Index, RequestId), Read<M>>,
+    /// Transfers of leadership that the core was asked for.
+    transferring: BTreeMap<RequestId, Transferred>,
+    /// Those of them that are over, until it is known who leads.
+    transferred: Vec<Transferred>,
 
     /// A snapshot that the core is being asked about.
     offer: Option<Offer>,
@@ -253,11 +307,14 @@ impl<M: StateMachine> Driver<M> {
             flushing: None,
             unapplied: VecDeque::new(),
             applied: Arc::default(),
+            leadership: Arc::default(),
             next_request: 0,
             proposing: BTreeMap::new(),
             proposed: BTreeMap::new(),
             confirming: BTreeMap::new(),
             reads: BTreeMap::new(),
+            transferring: BTreeMap::new(),
+            transferred: Vec::new(),
             offer: None,
             receiving: false,
             staged: None,
@@ -273,9 +330,20 @@ impl<M: StateMachine> Driver<M> {
         self.applied.clone()
     }
 
+    /// Says whether this replica leads.
+    pub(super) fn leadership(&self) -> Arc<Leadership> {
+        self.leadership.clone()
+    }
+
     /// Runs until `shutdown` resolves, every handle is dropped, or something fails.
     pub(super) async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ReplicaError> {
         let result = self.run_until(shutdown).await;
+        if let Err(ReplicaError::View(_)) = &result {
+            let suspect = StatePointer { number: self.state_number, trust: Trust::Suspect };
+            if let Err(error) = suspect.write(&*self.volume).await {
+                tracing::warn!(%error, "the state store is not marked as suspect");
+            }
+        }
         let unhealthy = result.as_ref().err().map(ToString::to_string);
         self.observer.observe(self.identity.id, &Observed::Stopped { unhealthy: unhealthy.as_deref() });
         result
@@ -309,13 +377,13 @@ impl<M: StateMachine> Driver<M> {
                 () = &mut shutdown => return self.stop().await,
                 result = completion(&mut self.writing) => {
                     let id = self.writing.take().expect("it completed").0;
-                    result?;
+                    self.or_planted(result)?;
                     self.persisted(id);
                     None
                 }
                 result = completion(&mut self.flushing) => {
                     let summary = self.flushing.take().expect("it completed").0;
-                    result?;
+                    self.or_planted(result).map_err(state_error)?;
                     self.flushed(summary)?;
                     None
                 }
@@ -337,6 +405,16 @@ impl<M: StateMachine> Driver<M> {
         }
     }
 
+    /// The result of a write, as the planted bugs see it.
+    fn or_planted(&self, result: Result<(), StorageError>) -> Result<(), StorageError> {
+        let mutants = self.raft.config().mutants;
+        match result {
+            Err(StorageError::Full { .. }) if mutants.is(MutantId::DiskFullIsSuccess) => Ok(()),
+            Err(_) if mutants.is(MutantId::AsyncPersistErrorIgnored) => Ok(()),
+            result => result,
+        }
+    }
+
     /// Completes what is being written and flushes the state, so that the next start has nothing to apply again.
     /// Nothing that arrives meanwhile is taken.
     async fn stop(&mut self) -> Result<(), ReplicaError> {
@@ -353,6 +431,14 @@ impl<M: StateMachine> Driver<M> {
             self.state.flushed(summary);
         }
         Ok(())
+    }
+}
+
+/// A state store that says it is damaged is as bad as one that cannot be read.
+fn state_error(error: StorageError) -> ReplicaError {
+    match error {
+        StorageError::Corrupt { .. } => ViewError(error.to_string()).into(),
+        other => other.into(),
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
-use crate::kv::{KvLimits, KvMachine};
+use crate::buggify::Buggify;
+use crate::kv::{KvLimits, KvMachine, KvQuery};
 use crate::mutants::Mutants;
 use crate::raft::{Body, Config, Membership};
 use crate::random::Draws;
@@ -48,8 +49,12 @@ async fn replica(
     let nobody = |node| (NodeId(node), "127.0.0.1:1".parse().expect("an address"));
     let nodes = (1..=members).map(nobody).collect();
     let identity = Identity { cluster_id: "test".into(), service: Service::Kv, id: NodeId(1), nodes };
-    let surroundings =
-        Surroundings { link: Link, clock: Clock::default(), draws: Draws::new(1, "driver-test") };
+    let surroundings = Surroundings {
+        link: Link,
+        clock: Clock::default(),
+        draws: Draws::new(1, "driver-test"),
+        buggify: Buggify,
+    };
     let machine = KvMachine::new(KvLimits::default(), Mutants::default()).expect("valid limits");
     let config = Config::new(NodeId(1));
     let setup = Setup { machine, config, identity, options, surroundings, observer: journal, volume };
@@ -219,5 +224,122 @@ async fn eraft_b21_a_waiter_never_gets_the_reply_of_another_entry_at_its_index()
     }
     let decision = decided.try_recv().expect("it is told something");
     assert!(matches!(decision, Decision::Unknown(_)), "{decision:?}");
+    running.abort();
+}
+
+/// Who leads next is told once it is known; a transfer that is given up is told as that, and what was refused meanwhile
+/// says where leadership is going.
+#[tokio::test]
+async fn a_transfer_ends_with_who_leads_or_is_given_up() {
+    let journal = Arc::new(Journal::default());
+    let options = Options { heartbeat_ms: 20, election_timeout_ms: (60, 60), ..Options::default() };
+    let replica = replica(3, options, journal.clone(), Arc::default()).await;
+    let handle = replica.handle();
+    let running = tokio::spawn(replica.run(std::future::pending()));
+    let says = |from, term, body| {
+        let messages = vec![Message { term: Term(term), body }];
+        assert!(handle.events.try_send(Event::Messages { from: NodeId(from), messages }).is_ok());
+    };
+    assert_eq!(handle.transfer(NodeId(2)).await, Err(TransferError::NotLeader(None)));
+    while !journal.mentions("PreVote { last") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    says(2, 1, Body::PreVoteReply { granted: true });
+    while !journal.mentions("body: Vote {") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    says(2, 1, Body::VoteReply { granted: true });
+    while handle.status().await.expect("it runs").role != "leader" {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(handle.transfer(NodeId(9)).await, Err(TransferError::NotVoter));
+    assert_eq!(handle.transfer(NodeId(1)).await, Ok(NodeId(1)), "it leads already");
+
+    let to_nobody = handle.clone();
+    let asked = tokio::spawn(async move { to_nobody.transfer(NodeId(3)).await });
+    while !journal.mentions("Transfer { id: RequestId(4)") {
+        tokio::task::yield_now().await;
+    }
+    let refused = handle.propose(open_session(1), soon()).await;
+    assert_eq!(refused, Decision::Refused(Denial::Transferring(NodeId(3))));
+    assert_eq!(handle.transfer(NodeId(2)).await, Err(TransferError::UnderWay(NodeId(3))));
+    // The quorum is there when the election timeout comes; the target is not.
+    says(2, 1, Body::AppendAccepted { matched: Index(1) });
+    assert_eq!(asked.await.expect("it ends"), Err(TransferError::GivenUp));
+
+    says(2, 1, Body::AppendAccepted { matched: Index(1) });
+    let to_two = handle.clone();
+    let asked = tokio::spawn(async move { to_two.transfer(NodeId(2)).await });
+    while !journal.mentions("body: TimeoutNow") {
+        tokio::task::yield_now().await;
+    }
+    says(2, 2, Body::Vote { last: Position { index: Index(1), term: Term(1) }, transfer: true });
+    while handle.status().await.expect("it runs").role != "follower" {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!asked.is_finished(), "nobody is known to lead");
+    says(2, 2, Body::Heartbeat { commit: Index(1), round: 0 });
+    assert_eq!(asked.await.expect("it ends"), Ok(NodeId(2)));
+    running.abort();
+}
+
+/// What does not fit is refused at once: the inbox is full, and so are the reads that wait for the state.
+#[tokio::test]
+async fn a_full_node_says_so_and_keeps_no_more() {
+    let options = Options { inbox_capacity: 3, ..Options::default() };
+    let replica = replica(1, options, Arc::default(), Arc::default()).await;
+    let handle = replica.handle();
+    // Nobody runs it, so nothing is taken out.
+    let asked: Vec<_> = (0..3).map(|client| begin_to_propose(&handle, client)).collect();
+    assert!(asked.iter().all(Option::is_none), "three wait");
+    for full in [
+        handle.propose(open_session(9), soon()).await,
+        handle.propose(open_session(10), Moment(Duration::ZERO)).await,
+    ] {
+        assert_eq!(full, Decision::Refused(Denial::Overloaded));
+    }
+    let query = KvQuery::Status;
+    assert_eq!(handle.query(query, false, soon()).await, Decision::Refused(Denial::Overloaded));
+    assert_eq!(handle.transfer(NodeId(1)).await, Err(TransferError::Overloaded));
+}
+
+/// Puts a proposal into the inbox, as far as it goes without the driver.
+fn begin_to_propose(
+    handle: &crate::replica::Handle<KvMachine>,
+    client: u64,
+) -> Option<Decision<crate::session::Reply>> {
+    use std::future::Future as _;
+    let mut proposing = Box::pin(handle.propose(open_session(client), soon()));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match proposing.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(decision) => Some(decision),
+        std::task::Poll::Pending => None,
+    }
+}
+
+/// Reads that are confirmed and wait for the state are bounded too. Here the overlay is full, so nothing is applied.
+#[tokio::test]
+async fn reads_that_wait_for_the_state_are_bounded() {
+    let options = Options {
+        heartbeat_ms: 5,
+        election_timeout_ms: (10, 20),
+        apply_overlay_bytes_max: 0,
+        reads_max: 2,
+        ..Options::default()
+    };
+    let replica = replica(1, options, Arc::default(), Arc::default()).await;
+    let handle = replica.handle();
+    let running = tokio::spawn(replica.run(std::future::pending()));
+    while handle.status().await.is_some_and(|status| status.role != "leader") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (told, mut answers) = mpsc::unbounded_channel();
+    for _ in 0..3 {
+        let (handle, told) = (handle.clone(), told.clone());
+        tokio::spawn(async move { told.send(handle.query(KvQuery::Status, false, soon()).await) });
+    }
+    assert_eq!(answers.recv().await, Some(Decision::Refused(Denial::Overloaded)), "one too many");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(answers.try_recv().is_err(), "the others wait");
     running.abort();
 }

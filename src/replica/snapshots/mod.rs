@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::Xxh3Default;
 
 pub(super) use receive::{Receiving, Staged, answer_frame, receive};
-pub(super) use send::{Sending, send};
+pub(super) use send::{SendError, Sending, send};
 
 use super::state::Summary;
 use crate::proto::raft as pb;
@@ -69,14 +69,4 @@ fn checksum(pairs: &[pb::KeyValue]) -> u64 {
 
 fn bytes_of(pairs: &[pb::KeyValue]) -> u64 {
     pairs.iter().map(|pair| (pair.key.len() + pair.value.len()) as u64).sum()
-}
-
-/// The name of the `number`-th state store.
-pub(super) fn state_store_name(number: u64) -> String {
-    format!("state.{number}")
-}
-
-/// The number in the name of a state store.
-pub(super) fn state_store_number(name: &str) -> Option<u64> {
-    name.strip_prefix("state.")?.parse().ok()
 }

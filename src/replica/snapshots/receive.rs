@@ -17,6 +17,7 @@ use super::super::state::Summary;
 use super::bytes_of;
 use super::staging::Staging;
 use crate::machine::StateMachine;
+use crate::mutants::MutantId;
 use crate::proto::raft as pb;
 use crate::proto::raft::snapshot_answer::Content as Answer;
 use crate::proto::raft::snapshot_frame::Content;
@@ -66,7 +67,7 @@ pub(in crate::replica) async fn receive<M: StateMachine>(
     let name = decided.await.map_err(|_| stopping)??;
 
     let staged = async {
-        let staging = Staging::open(&*context.volume, &name, summary.clone()).await;
+        let staging = Staging::open(&*context.volume, &name, summary.clone(), context.mutants).await;
         let mut staging = staging.map_err(|error| error.to_string())?;
         let wanted = staging.wanted();
         tracing::debug!(%from, pairs = wanted.pairs, "receiving a snapshot, from after so many pairs");
@@ -86,6 +87,9 @@ pub(in crate::replica) async fn receive<M: StateMachine>(
     }
     .await;
     let staged = staged.map(|store| Staged { term, base: summary.base, name, store });
+    if staged.is_err() && context.mutants.is(MutantId::AsyncPanicSwallowed) {
+        return Err("it ended without a word".to_owned());
+    }
     let (installed, answer) = oneshot::channel();
     let received = Event::SnapshotReceived { from, staged, installed };
     inbox.send(received).await.map_err(|_| stopping)?;

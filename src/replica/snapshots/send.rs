@@ -15,13 +15,14 @@ use super::super::options::{Options, ms};
 use super::super::timers::Clock;
 use super::super::transport::{Identity, Outgoing, Surroundings, channel_frames, dial};
 use super::{Snapshot, Travelled, bytes_of, checksum};
+use crate::buggify::{Buggify, Point};
 use crate::machine::DRIVER_PREFIX;
 use crate::proto::raft as pb;
 use crate::proto::raft::raft_client::RaftClient;
 use crate::proto::raft::snapshot_answer::Content as Answer;
 use crate::proto::raft::snapshot_frame::Content;
 use crate::types::{NodeId, Term};
-use crate::view::{KeyRange, PageLimit};
+use crate::view::{KeyRange, PageLimit, ViewError};
 
 /// Frames that wait for the stream to take them.
 const FRAMES_PER_STREAM_MAX: usize = 2;
@@ -40,17 +41,34 @@ pub(in crate::replica) struct Sending {
     pub travelled: Arc<Travelled>,
 }
 
+/// Why a snapshot was not delivered.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(in crate::replica) enum SendError {
+    /// The receiver or the way to it failed.
+    #[error("{0}")]
+    Stream(String),
+    /// Our own state cannot be read.
+    #[error("reading the state: {0}")]
+    Unreadable(ViewError),
+}
+
+impl From<String> for SendError {
+    fn from(reason: String) -> Self {
+        Self::Stream(reason)
+    }
+}
+
 /// Streams `sending` to its receiver. `Ok(true)`: installed there; `Ok(false)`: it did not want it.
 pub(in crate::replica) async fn send(
     sending: Sending,
     identity: Identity,
     options: Options,
     surroundings: Surroundings,
-) -> Result<bool, String> {
+) -> Result<bool, SendError> {
     let to = sending.to;
     let address = *identity.nodes.get(&to).ok_or_else(|| format!("{to} has no address"))?;
     let route = Route { from: Party::Node(identity.id), to: Party::Node(to), channel: Channel::Snapshot };
-    let Surroundings { link, clock, .. } = surroundings;
+    let Surroundings { link, clock, buggify, .. } = surroundings;
     let (frames, receiver) = mpsc::channel::<Bytes>(FRAMES_PER_STREAM_MAX);
     let mut splitter = Splitter::default();
     let hello = splitter.split(&pb::SnapshotFrame { content: Some(Content::Hello(identity.hello(to))) });
@@ -65,7 +83,10 @@ pub(in crate::replica) async fn send(
         RaftClient::new(channel).snapshot(body).await.map_err(|status| status.message().to_owned())
     };
     let timeout = ms(options.connect_timeout_ms);
-    let opened = clock.timeout(timeout, opening).await.ok_or("no answer to the attempt to connect")??;
+    let opened = clock
+        .timeout(timeout, opening)
+        .await
+        .ok_or_else(|| "no answer to the attempt to connect".to_owned())??;
     let answers = opened.into_inner().map(|frame| match frame {
         Ok(frame) => Ok(frame.payload),
         Err(status) => Err(status.message().to_owned()),
@@ -80,8 +101,11 @@ pub(in crate::replica) async fn send(
         Answer::Wanted(wanted) => wanted,
         Answer::Result(result) => return Ok(stream.ended(&result)),
     };
-    for content in contents(&sending, &options, wanted) {
+    for content in contents(&sending, &options, &buggify, wanted) {
         let content = content?;
+        if buggify.forces(Point::AbandonedSnapshot) {
+            return Err(SendError::Stream("given up without a reason".to_owned()));
+        }
         let bytes = if let Content::Chunk(chunk) = &content { bytes_of(&chunk.pairs) } else { 0 };
         if !stream.send(content).await? {
             break; // the receiver has answered already
@@ -91,7 +115,7 @@ pub(in crate::replica) async fn send(
     stream.frames = None;
     match stream.answer(silence * INSTALL_SILENCES).await? {
         Answer::Result(result) => Ok(stream.ended(&result)),
-        Answer::Wanted(_) => Err(format!("{to} asked twice where to go on")),
+        Answer::Wanted(_) => Err(format!("{to} asked twice where to go on").into()),
     }
 }
 
@@ -147,8 +171,9 @@ impl Stream {
 fn contents<'a>(
     sending: &'a Sending,
     options: &Options,
+    buggify: &'a Buggify,
     wanted: pb::SnapshotWanted,
-) -> impl Iterator<Item = Result<Content, String>> + use<'a> {
+) -> impl Iterator<Item = Result<Content, SendError>> + use<'a> {
     let limit = PageLimit { pairs_max: CHUNK_PAIRS_MAX, bytes_max: options.snapshot_chunk_bytes_max };
     // The driver's own records come first.
     let machine = KeyRange { start: vec![DRIVER_PREFIX + 1], end: None };
@@ -156,9 +181,11 @@ fn contents<'a>(
     let mut before = wanted.pairs;
     std::iter::from_fn(move || {
         let current = range.take()?;
+        let pairs_max = if buggify.forces(Point::TinyChunk) { 1 } else { limit.pairs_max };
+        let limit = PageLimit { pairs_max, ..limit };
         let page = match sending.snapshot.view.page(&current, limit) {
             Ok(page) => page,
-            Err(error) => return Some(Err(error.to_string())),
+            Err(error) => return Some(Err(SendError::Unreadable(error))),
         };
         let Some((last, _)) = page.last() else {
             return Some(Ok(Content::End(pb::SnapshotEnd { pairs: before })));

@@ -12,7 +12,9 @@ use prost::Message as _;
 use super::super::state::{APPLIED_KEY, Summary};
 use super::checksum;
 use crate::machine::{Content, DRIVER_PREFIX};
+use crate::mutants::{MutantId, Mutants};
 use crate::proto::raft as pb;
+use crate::session::SESSION_PREFIX;
 use crate::storage::{StorageError, Store, Volume};
 use crate::view::{Batch, KeyRange, PageLimit};
 
@@ -27,13 +29,19 @@ pub(super) struct Staging {
     after: Vec<u8>,
     /// The sum of what is there.
     content: Content,
+    mutants: Mutants,
 }
 
 impl Staging {
     /// Goes on with the store `name` if it holds a part of the state that `summary` sums up, else starts it anew.
-    pub async fn open(volume: &dyn Volume, name: &str, summary: Summary) -> Result<Self, StorageError> {
+    pub async fn open(
+        volume: &dyn Volume,
+        name: &str,
+        summary: Summary,
+        mutants: Mutants,
+    ) -> Result<Self, StorageError> {
         let found = match volume.open(name).await {
-            Ok(store) => Self::resume(store, &summary),
+            Ok(store) => Self::resume(store, &summary, mutants),
             Err(error) => {
                 tracing::warn!(name, %error, "what was received of a snapshot cannot be used");
                 None
@@ -44,21 +52,21 @@ impl Staging {
         }
         volume.remove(name).await?;
         let store = volume.open(name).await?;
-        Ok(Self { store, summary, after: Vec::new(), content: Content::default() })
+        Ok(Self { store, summary, after: Vec::new(), content: Content::default(), mutants })
     }
 
     /// `None`: what is there does not fit, or cannot be read.
-    fn resume(store: Arc<dyn Store>, summary: &Summary) -> Option<Self> {
+    fn resume(store: Arc<dyn Store>, summary: &Summary, mutants: Mutants) -> Option<Self> {
         let summary = summary.clone();
         let Some(record) = store.get(PROGRESS_KEY).ok()? else {
             let first = store.page(&KeyRange::all(), PageLimit { pairs_max: 1, bytes_max: 1 }).ok()?;
-            let new = Self { store, summary, after: Vec::new(), content: Content::default() };
+            let new = Self { store, summary, after: Vec::new(), content: Content::default(), mutants };
             return first.is_empty().then_some(new);
         };
         let progress = pb::SnapshotProgress::decode(&record[..]).ok()?;
         let content = Content { hash: progress.hash, keys: progress.pairs, bytes: progress.bytes };
         let fits = progress.state == Some(summary.record());
-        fits.then(|| Self { store, summary, after: progress.after.into(), content })
+        fits.then(|| Self { store, summary, after: progress.after.into(), content, mutants })
     }
 
     /// Where the sender is to go on.
@@ -82,6 +90,9 @@ impl Staging {
             }
             self.content = self.content.with(&pair.key, &pair.value);
             self.after = pair.key.to_vec();
+            if self.mutants.is(MutantId::SnapshotSessionsMissing) && pair.key.starts_with(SESSION_PREFIX) {
+                continue;
+            }
             batch.put(pair.key, pair.value);
         }
         let progress = pb::SnapshotProgress {
@@ -104,7 +115,12 @@ impl Staging {
             batch.put(APPLIED_KEY, self.summary.record().encode_to_vec());
         }
         // If it does not add up, no later attempt may go on from here.
-        self.store.write(batch).await.map_err(|error| error.to_string())?;
+        let writing = self.store.write(batch);
+        if complete && self.mutants.is(MutantId::DiskRenameBeforeSync) {
+            tokio::spawn(writing);
+            return Ok(self.store);
+        }
+        writing.await.map_err(|error| error.to_string())?;
         if complete {
             Ok(self.store)
         } else {
@@ -142,7 +158,7 @@ mod tests {
     }
 
     async fn open(volume: &MemoryVolume, summary: &Summary) -> Staging {
-        Staging::open(volume, NAME, summary.clone()).await.expect("it opens")
+        Staging::open(volume, NAME, summary.clone(), Mutants::default()).await.expect("it opens")
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use super::super::StorageError;
 use super::error::{corrupt, from_io};
 use super::files::read_if_there;
 use super::recovery::check_file;
+use crate::mutants::Mutants;
 
 /// The MANIFEST that a store is opened with.
 pub(super) struct Manifest {
@@ -33,7 +34,7 @@ pub(super) fn read(directory: &Path) -> Result<Manifest, StorageError> {
     }
     let mut log_number = None;
     let mut bad_edit = None;
-    check_file(&path, true, |offset, edit| {
+    check_file(&path, true, Mutants::default(), |offset, edit| {
         let read = log_number_of(edit);
         match read {
             Ok(number) => log_number = number.or(log_number),

@@ -15,12 +15,13 @@ use super::error::{corrupt, from_io};
 use super::files::{cut, names_in};
 use super::manifest;
 use super::wal::{self, Verdict};
+use crate::mutants::{MutantId, Mutants};
 
 /// Sequence number and count, at the beginning of every record of a log.
 const BATCH_HEADER_BYTES: usize = 12;
 
 /// Checks the store in `directory` and makes it ready for LevelDB.
-pub(super) fn prepare(directory: &Path) -> Result<(), StorageError> {
+pub(super) fn prepare(directory: &Path, mutants: Mutants) -> Result<(), StorageError> {
     let manifest = manifest::read(directory)?;
     let mut logs = logs_in(directory)?;
     let live = logs.split_off(&manifest.log_number);
@@ -32,7 +33,7 @@ pub(super) fn prepare(directory: &Path) -> Result<(), StorageError> {
     let mut sequence = None;
     let newest = live.keys().next_back().copied();
     for (number, path) in &live {
-        check_file(path, Some(*number) == newest, |offset, record| {
+        check_file(path, Some(*number) == newest, mutants, |offset, record| {
             check_batch(path, offset, record, &mut sequence)
         })?;
     }
@@ -73,6 +74,7 @@ fn check_batch(
 pub(super) fn check_file(
     path: &Path,
     may_be_torn: bool,
+    mutants: Mutants,
     mut each: impl FnMut(usize, &[u8]) -> Result<(), StorageError>,
 ) -> Result<(), StorageError> {
     let content = fs::read(path).map_err(|error| from_io("reading", path, &error))?;
@@ -84,6 +86,8 @@ pub(super) fn check_file(
     });
     result?;
     match verdict {
+        Verdict::Corrupt { .. } if mutants.is(MutantId::DiskChecksumIgnored) => Ok(()),
+        Verdict::Torn { .. } if mutants.is(MutantId::DiskTornTailAccepted) => Ok(()),
         Verdict::Whole => Ok(()),
         Verdict::Corrupt { offset, flaw, next } => {
             Err(corrupt(path, offset, format!("{flaw}, and a valid record follows at byte {next}")))

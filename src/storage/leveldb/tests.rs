@@ -125,3 +125,58 @@ fn leveldbs_words_become_types() {
     let other = of("IO error: /d/5.log: Input/output error");
     assert_eq!(other.to_string(), "writing to /d: IO error: /d/5.log: Input/output error");
 }
+
+/// The exam of what is checked before a store is opened: with each planted bug a log that is damaged, or torn, is
+/// not what it is without.
+#[cfg(feature = "mutants")]
+mod exam {
+    use super::*;
+    use crate::mutants::{MutantId, Mutants};
+
+    /// What a store says that was opened after `harm` was done to the log of one with three records: how many keys it
+    /// has, or why it does not open.
+    async fn opened_after(harm: fn(&mut Vec<u8>), mutants: Mutants) -> Result<usize, String> {
+        let real = Real::new();
+        let volume = real.open();
+        let store = volume.open("log").await.expect("the store opens");
+        for key in ["a", "b", "c"] {
+            store.write(put(key, "value")).await.expect("the write completes");
+        }
+        drop((store, volume));
+        let logs = recovery::logs_in(&real.directory.path().join("stores/log")).expect("it has a log");
+        let (_, path) = logs.last_key_value().expect("it has a log");
+        let mut content = std::fs::read(path).expect("it is read");
+        harm(&mut content);
+        std::fs::write(path, content).expect("it is written");
+        let volume = LevelDbVolume::open_with(real.directory.path(), mutants).expect("the volume opens");
+        let store = volume.open("log").await.map_err(|error| error.to_string())?;
+        let everything = PageLimit { pairs_max: usize::MAX, bytes_max: usize::MAX };
+        store.page(&KeyRange::all(), everything).map(|page| page.len()).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn damage_that_is_ignored_loses_what_was_acknowledged() {
+        // The length of the second of three records: LevelDB takes it for a torn write and what follows for nothing.
+        let flip: fn(&mut Vec<u8>) = |log| {
+            let second = log.len() / 3;
+            log[second + 5] ^= 0x10;
+        };
+        let refused = opened_after(flip, Mutants::default()).await.expect_err("the second record is damaged");
+        assert!(refused.contains(".log: damaged at byte") && refused.contains("follows"), "{refused}");
+        let ignored = opened_after(flip, Mutants::with(MutantId::DiskChecksumIgnored)).await;
+        assert_ne!(ignored, Ok(3));
+        assert!(ignored.as_ref().err().is_none_or(|error| !error.contains(".log: damaged")), "{ignored:?}");
+    }
+
+    #[tokio::test]
+    async fn a_torn_record_that_is_left_there_keeps_the_store_from_opening() {
+        // The last bytes of the last write did not reach the device: they are what was there before.
+        let tear: fn(&mut Vec<u8>) = |log| {
+            let end = log.len();
+            log[end - 3..].fill(0);
+        };
+        assert_eq!(opened_after(tear, Mutants::default()).await, Ok(2));
+        let accepted = opened_after(tear, Mutants::with(MutantId::DiskTornTailAccepted)).await;
+        assert_ne!(accepted, Ok(2));
+    }
+}

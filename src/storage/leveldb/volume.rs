@@ -23,6 +23,7 @@ use super::files::{
 };
 use super::handle::Database;
 use super::{LevelDbStore, recovery};
+use crate::mutants::Mutants;
 use crate::storage::names::{STORES_DIRECTORY, check_file_name, check_store_name};
 use crate::storage::{BoxFuture, StorageError, Store, Volume};
 
@@ -45,7 +46,12 @@ impl LevelDbVolume {
     /// Opens the data directory `path`, making it if it is not there, and sweeps what a crash left behind. Blocks for
     /// a few syncs.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
-        let directory = Arc::new(Directory::open(path)?);
+        Self::open_with(path, Mutants::default())
+    }
+
+    /// As above, with a planted bug.
+    pub(super) fn open_with(path: &Path, mutants: Mutants) -> Result<Self, StorageError> {
+        let directory = Arc::new(Directory::open(path, mutants)?);
         let (requests, received) = sync_channel::<Request>(REQUESTS_MAX);
         let run = move || {
             while let Ok(request) = received.recv() {
@@ -129,17 +135,19 @@ struct Directory {
     stores: PathBuf,
     /// Names of open stores, including those kept open by a snapshot.
     open: Mutex<BTreeSet<String>>,
+    mutants: Mutants,
     _lock: File,
 }
 
 impl Directory {
-    fn open(path: &Path) -> Result<Self, StorageError> {
+    fn open(path: &Path, mutants: Mutants) -> Result<Self, StorageError> {
         let stores = path.join(STORES_DIRECTORY);
         create_directories(&stores)?;
         let directory = Self {
             path: path.to_path_buf(),
             stores,
             open: Mutex::default(),
+            mutants,
             _lock: lock(&path.join(LOCK_FILE))?,
         };
         directory.sweep()?;
@@ -173,7 +181,7 @@ impl Directory {
         }
         // Also if it is there: an earlier attempt may have failed at this sync.
         sync_directory(&self.stores)?;
-        recovery::prepare(&path)?;
+        recovery::prepare(&path, self.mutants)?;
         let database = open_database(&path, false, Arc::new(mark))?;
         // LevelDB has renamed CURRENT without a sync of the directory.
         sync_directory(&path)?;

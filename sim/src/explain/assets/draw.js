@@ -55,14 +55,17 @@ function makePainter(data, canvas) {
     const inView = (thing) => thing.end >= view.left && thing.begin <= view.right;
     drawLanes(width, height, view, x);
     const shown = things.filter((thing) => inView(thing) && filter.shows(thing));
-    for (const thing of shown) if (thing.form === 'fault' || thing.form === 'down') drawFault(thing, view, x);
-    for (const place of painter.lanes) if (place.isNode) drawBand(place, view, x, width);
+    const labels = new Map();
+    for (const thing of shown) if (thing.form === 'fault' || thing.form === 'down') drawFault(thing, view, x, labels);
+    const downs = things.filter((thing) => thing.form === 'down');
+    for (const place of painter.lanes) if (place.isNode) drawBand(place, view, x, width, downs);
     for (const thing of shown) if (thing.form === 'write') drawWrite(thing, view, x);
     for (const thing of shown) if (thing.form === 'operation') drawOperation(thing, view, x);
     for (const thing of shown) if (thing.form === 'message') drawMessage(thing, view, x);
     for (const thing of shown) if (thing.form === 'event') drawEvent(thing, view, x);
+    const marks = new Map();
     const numbers = new Map(evidence.map((number, place) => [number, place + 1]));
-    for (const thing of shown) if (thing.form === 'event' && numbers.has(thing.number)) drawNumber(thing, numbers.get(thing.number), view, x);
+    for (const thing of shown) if (thing.form === 'event' && numbers.has(thing.number)) drawNumber(thing, numbers.get(thing.number), view, x, marks);
     for (const thing of things) if (thing.kind === 'violation' && inView(thing)) drawEnd(thing, height, x);
     drawSelected(view, x);
     drawAxis(width, height, view, x);
@@ -122,7 +125,7 @@ function makePainter(data, canvas) {
     }
   }
 
-  function drawBand(place, view, x, width) {
+  function drawBand(place, view, x, width, downs) {
     const samples = scene.states[place.lane] ?? [];
     const top = lineOf(place, view) - BAND / 2;
     samples.forEach(([at, state], number) => {
@@ -137,9 +140,19 @@ function makePainter(data, canvas) {
       context.fillRect(left, top, Math.max(1, right - left), BAND);
       if (right - left > 18) {
         context.fillStyle = state[2] ? colours['band-ink'] : colours.ink;
-        context.fillText(String(state[0]), left + 4, top + BAND / 2 + 0.5);
+        context.fillText(String(state[0]), left + 7, top + BAND / 2 + 0.5);
       }
     });
+    // A node that is down has no role.
+    for (const down of downs) {
+      if (!down.lanes.includes(place.lane) || down.end < view.left || down.begin > view.right) continue;
+      const left = Math.max(GUTTER, x(down.begin));
+      const right = Math.min(width, x(down.end));
+      context.fillStyle = colours.panel;
+      context.fillRect(left, top, Math.max(1, right - left), BAND);
+      context.strokeStyle = colours.down;
+      context.strokeRect(left, top + 0.5, Math.max(1, right - left), BAND - 1);
+    }
   }
 
   function box(thing, place, view, x, top, height) {
@@ -148,7 +161,20 @@ function makePainter(data, canvas) {
     return [left, place.top - view.top + top, right - left, height];
   }
 
-  function drawFault(thing, view, x) {
+  // The first row of labels or numbers in `rows` that has room from `left` to `right`.
+  function rowFor(rows, lane, left, right, count) {
+    const taken = rows.get(lane) ?? [];
+    rows.set(lane, taken);
+    for (let row = 0; row < count; row += 1) {
+      if ((taken[row] ?? -Infinity) <= left) {
+        taken[row] = right;
+        return row;
+      }
+    }
+    return count - 1;
+  }
+
+  function drawFault(thing, view, x, rows) {
     let isCounted = false;
     for (const lane of thing.lanes) {
       const place = painter.byLane.get(lane);
@@ -181,7 +207,9 @@ function makePainter(data, canvas) {
         context.beginPath();
         context.rect(...area);
         context.clip();
-        context.fillText(thing.form === 'down' ? thing.text : thing.kind, area[0] + 5, area[1] + (thing.form === 'down' ? area[3] - 9 : 9));
+        const width = Math.min(area[2], context.measureText(thing.kind).width + 12);
+        const row = thing.form === 'down' ? 0 : rowFor(rows, lane, area[0], area[0] + width, 3);
+        context.fillText(thing.form === 'down' ? thing.text : thing.kind, area[0] + 5, area[1] + (thing.form === 'down' ? area[3] - 9 : 9 + 13 * row));
         context.restore();
       }
       painter.hits.push({ thing, weight: 40, area });
@@ -290,10 +318,11 @@ function makePainter(data, canvas) {
     painter.visible += 1;
   }
 
-  function drawNumber(thing, number, view, x) {
+  function drawNumber(thing, number, view, x, rows) {
     const place = painter.byLane.get(thing.lane);
     if (!place) return;
-    const [left, y] = [x(thing.begin), place.top - view.top + 22];
+    const left = x(thing.begin);
+    const y = place.top - view.top + [28, 11][rowFor(rows, thing.lane, left - 8, left + 8, 2)];
     context.fillStyle = thing.kind === 'violation' ? colours.bad : colours.focus;
     context.beginPath();
     context.arc(left, y, 8, 0, 7);
