@@ -196,7 +196,7 @@ catalogue! {
     KvNoDedup = "kv"."no_dedup", caught by "kv.exactly_once" at [Unit, Model, Simulation],
         "A retried request is executed again although its reply is in its session.",
         seen in "tidwall/summitdb#5, databendlabs/openraft#2095, fluree/db#1839";
-    KvDedupWithoutSession = "kv"."dedup_without_session", caught by "kv.exactly_once" at [Unit, Simulation],
+    KvDedupWithoutSession = "kv"."dedup_without_session", caught by "kv.linearizable" at [Unit, Simulation],
         "Replies are remembered by number alone: a request gets the reply of another client's request.",
         seen in "class of ydb-platform/nbs#2033";
     KvDedupNotReplicated = "kv"."dedup_not_replicated", caught by "raft.state_machine_safety" at [Simulation],
