@@ -70,7 +70,8 @@ fn a_cluster_starts_survives_its_leader_stops_and_starts_again() {
     assert_eq!(server.wait().code(), Some(0));
     let said = server.rest_of_stderr();
     assert!(said.contains(&format!("n{leader} ended: signal: 9")), "{said}");
-    assert!(said.contains(&format!("n{leader} listens on")), "the end of its log: {said}");
+    let its_log = format!("n{leader}.log:\n  ");
+    assert!(said.contains(&its_log) && said.contains("INFO eraft::node"), "the end of its log: {said}");
     let stopped: Vec<&str> = said.lines().filter(|line| line.ends_with(" stopped")).collect();
     let others: Vec<String> = (1..=3).filter(|id| *id != leader).map(|id| format!("n{id} stopped")).collect();
     assert_eq!(stopped, others, "in order");
