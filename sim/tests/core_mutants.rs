@@ -5,7 +5,7 @@ use eraft::mutants::{CATALOGUE, Layer, MutantId, Mutants};
 use eraft_sim::core::{CoreReport, Options, Verdict, run};
 
 /// What finds each bug, and within how many seeds.
-const EXAM: [(MutantId, &str, u64); 26] = [
+const EXAM: [(MutantId, &str, u64); 27] = [
     (MutantId::ElectionVoteNotDurable, "raft.vote_once", 50),
     (MutantId::ElectionVoteWithoutLogCheck, "raft.leader_completeness", 2000),
     (MutantId::ElectionVoteTwice, "raft.vote_once", 100),
@@ -32,6 +32,7 @@ const EXAM: [(MutantId, &str, u64); 26] = [
     (MutantId::SnapshotConflictingTailKept, "raft.liveness", 3000),
     (MutantId::KvReadWithoutBarrier, "raft.read_index", 300),
     (MutantId::KvReadIndexBeforeOwnTermCommit, "raft.read_index", 300),
+    (MutantId::KvReadByLease, "raft.read_index", 20_000),
 ];
 
 /// Bugs whose consequence is seen when only one other invariant judges: which, and what then finds it. The core's
@@ -79,7 +80,13 @@ fn the_exam_is_that_of_the_catalogue() {
 #[test]
 fn every_planted_bug_is_found_by_the_invariant_that_it_breaks() {
     for (mutant, oracle, seeds_max) in EXAM {
-        assert_found(mutant, oracle, &examine(mutant, Vec::new(), seeds_max));
+        let mut report = examine(mutant, Vec::new(), seeds_max);
+        let first = report.violation.as_ref().map(|violation| violation.violation.oracle.as_str());
+        if first.is_some_and(|first| first != oracle) {
+            // What was seen first is a consequence. The invariant itself must see the bug as well.
+            report = examine(mutant, vec![oracle], seeds_max);
+        }
+        assert_found(mutant, oracle, &report);
     }
 }
 

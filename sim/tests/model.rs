@@ -26,7 +26,9 @@ fn nothing_is_wrong_within_small_bounds_and_every_state_is_counted_once() {
         let report = examine(Mutants::default(), &[], &[("depth", 6)]);
         for model in &report.models {
             assert_eq!(model.violation, None, "{}", model.model);
-            assert!(model.is_complete && model.distinct > 100, "{model:?}");
+            // The models of migration are small, and most of what they are about comes later.
+            let states_min = if model.model.starts_with("shards.") { 10 } else { 100 };
+            assert!(model.is_complete && model.distinct > states_min, "{model:?}");
         }
         report.models.iter().map(|model| (model.model.clone(), model.distinct)).collect::<Vec<_>>()
     };

@@ -4,11 +4,13 @@
 //! After an intended change: `UPDATE_GOLDENFILES=1 cargo test -p eraft golden`, then read the diff.
 
 mod cluster;
+mod packet;
 mod text;
 
 use std::error::Error;
 
-use cluster::{Cluster, Pick, Shape};
+use cluster::{Cluster, Shape};
+use packet::Pick;
 
 use crate::mutants::Mutants;
 
@@ -249,6 +251,7 @@ scripts! {
     joint_reads
     proposals_refused
     reads_refused
+    snapshot_lost_state
     snapshot_figure_13
     snapshot_race_with_appends
     snapshot_race_two_snapshots

@@ -8,7 +8,7 @@ use eraft::mutants::{MutantId, Mutants};
 
 use super::output::{self, Output};
 use super::{Failure, check_mutant, code_of};
-use crate::model::group::Bounds;
+use crate::model::bounds::Bounds;
 use crate::model::{ModelReport, Options, run, specs};
 use crate::scenario::suggestion;
 

@@ -7,6 +7,7 @@
 //!
 //! No task, no clock and no runtime: the checker's own threads are all there is.
 
+pub mod bounds;
 pub mod group;
 mod judge;
 pub mod sessions;

@@ -2,7 +2,8 @@
 
 use eraft::mutants::Mutants;
 
-use super::group::{Bounds, Grain, Group, Reached, State};
+use super::bounds::Bounds;
+use super::group::{Grain, Group, Reached, State};
 use super::sessions::{self, Sessions};
 use super::shards::{self, Shards};
 use super::{Brake, ModelReport, Options, Spec, check};

@@ -2,9 +2,10 @@
 
 use eraft::types::NodeId;
 
-use super::fault::{Action, FaultKind, Hits, RotStore, Shape, Target, Trigger};
+use super::fault::{Action, FaultKind, Hits, RotStore, Shape, Trigger};
 use super::reader::{ScenarioError, Section, suggestion};
 use super::setting::Setting;
+use super::target::Target;
 use super::{Cluster, PhasesSettings};
 use crate::places;
 

@@ -21,15 +21,17 @@ mod reader;
 mod setting;
 mod step;
 mod steps;
+mod target;
 
 pub use buggify::Buggify;
-pub use fault::{Action, FaultKind, RotStore, Shape, Target, Trigger};
+pub use fault::{Action, FaultKind, RotStore, Shape, Trigger};
 pub use faults::{Numbers, Profile, RandomFault, RandomFaults, ScriptedFault};
 pub use operator::{Command, CommandKind, Operators, OperatorsSettings};
 pub use reader::ScenarioError;
 pub(crate) use reader::suggestion;
 pub use setting::{Number, Setting};
 pub use step::{Loss, Spread, Step, Who};
+pub use target::Target;
 
 use crate::oracles;
 use reader::{Section, Source};

@@ -226,7 +226,7 @@ fn errors_name_file_line_column_and_key_and_what_would_be_right() {
         ),
         (
             "[buggify]\npoints = [\"driver.short_batches\"]\n".to_owned(),
-            "s.toml:2:11: buggify.points: unknown point `driver.short_batches`, did you mean `driver.short_batch`?",
+            "s.toml:2:10: buggify.points: unknown point `driver.short_batches`, did you mean `driver.short_batch`?",
         ),
         (
             fault("at_ms = 5\naction = \"client.crash\"\ntarget = \"n1\"\nduration_ms = 5\n"),

@@ -33,8 +33,12 @@ fn removing_a_kind_of_fault_moves_no_other_draw() {
     );
     for seed in 0..5 {
         let (all, fewer) = (plan(SWARM, seed), plan(&without, seed));
-        let gone = ["net.partition", "net.reorder", "net.duplicate"];
-        let kept: Vec<&FaultEvent> = all.faults.iter().filter(|f| !gone.contains(&f.kind().id())).collect();
+        let stays = |kind: FaultKind| {
+            let id = kind.id();
+            let of_network = ["net.loss", "net.delay", "net.slow", "net.reset"];
+            id.starts_with("node.") || id.starts_with("disk.") || of_network.contains(&id)
+        };
+        let kept: Vec<&FaultEvent> = all.faults.iter().filter(|fault| stays(fault.kind())).collect();
         assert_eq!(kept, fewer.faults.iter().collect::<Vec<_>>());
         assert!(fewer.faults.len() < all.faults.len());
         assert_eq!(all.operations, fewer.operations);
@@ -59,7 +63,7 @@ fn a_subset_leaves_the_chosen_kinds_as_they_are() {
     for seed in 0..20 {
         let (all, some) = (plan(SWARM, seed), plan(&subset, seed));
         seen.extend(some.kinds.clone());
-        assert!(some.kinds.len() < FaultKind::ALL.len(), "a run with everything on, by a chance of 2^-17");
+        assert!(some.kinds.len() < all.kinds.len(), "a run with everything on, by a chance of 2^-23");
         let kept: Vec<&FaultEvent> = all
             .faults
             .iter()
@@ -67,7 +71,8 @@ fn a_subset_leaves_the_chosen_kinds_as_they_are() {
             .collect();
         assert_eq!(kept, some.faults.iter().collect::<Vec<_>>());
     }
-    assert_eq!(seen.len(), FaultKind::ALL.len());
+    let of_one_group = FaultKind::ALL.iter().filter(|kind| !kind.is_operation()).count();
+    assert_eq!(seen.len(), of_one_group, "the others need a sharded store");
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 
+use super::packet::{Load, Packet, Pick};
 use super::text;
 use crate::mutants::Mutants;
 use crate::raft::{
-    Base, Config, Effect, Entry, HardState, Input, Log, Membership, Message, Payload, Persist, Position,
-    Raft, RequestId, Role, Timer, WriteId,
+    Base, Config, Effect, Entry, HardState, Input, Log, Membership, Payload, Persist, Position, Raft,
+    RequestId, Role, Timer, WriteId,
 };
 use crate::types::{Index, NodeId, Term};
 
@@ -30,51 +31,6 @@ pub struct Shape {
     pub uncommitted_entries_max: Option<u64>,
     pub reads_max: Option<usize>,
     pub mutants: Mutants,
-}
-
-/// Which messages a command is about; nothing said: all.
-#[derive(Clone, Copy, Default)]
-pub struct Pick {
-    pub from: Option<u64>,
-    pub to: Option<u64>,
-    pub skip: usize,
-    pub count: Option<usize>,
-}
-
-impl Pick {
-    fn has(self, packet: &Packet) -> bool {
-        self.from.is_none_or(|from| packet.from.0 == from) && self.to.is_none_or(|to| packet.to.0 == to)
-    }
-}
-
-#[derive(Clone)]
-struct Packet {
-    from: NodeId,
-    to: NodeId,
-    load: Load,
-}
-
-#[derive(Clone)]
-enum Load {
-    Message(Message),
-    Offer { term: Term, state: Position },
-    Snapshot { term: Term, state: Position },
-    Ended(Option<Index>),
-}
-
-impl Packet {
-    fn text(&self, sign: &str) -> String {
-        let load = match &self.load {
-            Load::Message(message) => text::message(message),
-            Load::Offer { term, state } => format!("[term {term}] snapshot? at {}", text::position(*state)),
-            Load::Snapshot { term, state } => {
-                format!("[term {term}] snapshot at {}, complete", text::position(*state))
-            }
-            Load::Ended(Some(index)) => format!("snapshot at {index}: installed"),
-            Load::Ended(None) => "snapshot: not installed".to_owned(),
-        };
-        format!("{} {sign} {} {load}", self.from, self.to)
-    }
 }
 
 /// The members that a script asks for; all nodes but the learners vote if it does not say who.

@@ -22,10 +22,8 @@ pub const BLOCK_CACHE_BYTES: usize = 8 << 20;
 /// Bits per key of the bloom filter: about one needless table read in a hundred.
 pub const BLOOM_BITS_PER_KEY: i32 = 10;
 
-/// A memtable of this size is written out as a table and its log dropped; it bounds what a restart replays. The larger
-/// it is, the less is rewritten: level 1 holds 10 MB, and keys at random all over the store rewrite it, and what lies
-/// below, for every few memtables.
-pub const WRITE_BUFFER_BYTES: usize = 16 << 20;
+/// A memtable of this size is written out as a table and its log dropped; it bounds what a restart replays.
+pub const WRITE_BUFFER_BYTES: usize = 4 << 20;
 
 unsafe extern "C" {
     /// `leveldb::EnvPosixTestHelper::SetReadOnlyMMapLimit(int)`, for which the C interface has no name.
