@@ -82,7 +82,7 @@ catalogue! {
         [Unit, Core],
         "A candidate asks for votes while its term and its own vote are still on their way to the disk.",
         seen in "ongardie/raft.tla#5: with the term not persisted, a term has two leaders";
-    ElectionStaleVoteCounted = "election"."stale_vote_counted", caught by "raft.election_safety" at
+    ElectionStaleVoteCounted = "election"."stale_vote_counted", caught by "raft.leader_completeness" at
         [Unit, Core, Model],
         "A vote that was given in an earlier term is counted in the current one.",
         seen in "andreev-io/little-raft#44, ktoso/akka-raft#46, eatonphil/raft-rs#3";

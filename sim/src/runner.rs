@@ -140,7 +140,8 @@ fn install_hook() {
     });
 }
 
-/// The place of a panic, and if that is in the standard library (a thread that is refused) the place in other code that led to it.
+/// The place of a panic, and if that is in the standard library (a thread that is refused) the place in other code that
+/// led to it.
 fn location_of(location: &std::panic::Location<'_>) -> String {
     let is_foreign = |place: &str| place.starts_with("/rustc/") || place.contains("/library/");
     let place = location.to_string();
@@ -149,7 +150,7 @@ fn location_of(location: &std::panic::Location<'_>) -> String {
     }
     let trace = std::backtrace::Backtrace::force_capture().to_string();
     let mut frames = trace.lines().filter_map(|line| line.trim().strip_prefix("at "));
-    match frames.find(|frame| !is_foreign(frame) && !frame.contains(file!())) {
+    match frames.find(|frame| !is_foreign(frame) && !frame.contains("src/runner.rs:")) {
         Some(caller) => format!("{place}, called from {caller}"),
         None => place,
     }

@@ -67,6 +67,24 @@ const KV: [&str; 23] = [
     "TestSnapshotUnreliableRecoverConcurrentPartitionLinearizable3B",
 ];
 
+const SHARDED: [&str; 15] = [
+    "TestBasic",
+    "TestMulti",
+    "TestStaticShards",
+    "TestJoinLeave",
+    "TestSnapshot",
+    "TestMissChange",
+    "TestConcurrent1",
+    "TestConcurrent2",
+    "TestUnreliable1",
+    "TestUnreliable2",
+    "TestUnreliable3",
+    "TestChallenge1Delete",
+    "TestChallenge1Concurrent",
+    "TestChallenge2Unaffected",
+    "TestChallenge2Partial",
+];
+
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("scenarios/lab")
 }
@@ -100,7 +118,8 @@ fn the_suite_is_whole() {
     let entries = std::fs::read_dir(directory()).expect("the directory is there");
     let stem = |path: PathBuf| path.file_stem().expect("a name").to_string_lossy().into_owned();
     let found: BTreeSet<String> = entries.map(|entry| stem(entry.expect("an entry").path())).collect();
-    let wanted: BTreeSet<String> = RAFT.iter().chain(&KV).map(|name| (*name).to_owned()).collect();
+    let wanted: BTreeSet<String> =
+        RAFT.iter().chain(&KV).chain(&SHARDED).map(|name| (*name).to_owned()).collect();
     assert_eq!(found, wanted);
 }
 
@@ -112,6 +131,11 @@ fn raft_scenarios_pass() {
 #[test]
 fn kv_scenarios_pass() {
     pass(&KV, 0..1);
+}
+
+#[test]
+fn sharded_scenarios_pass() {
+    pass(&SHARDED, 0..1);
 }
 
 /// The same script and seed have one digest.
