@@ -158,7 +158,7 @@ catalogue! {
     SnapshotOlderInstalled = "snapshot"."older_installed", caught by "raft.monotonic" at [Unit, Core],
         "A snapshot that is older than the state is installed over it.",
         seen in "databendlabs/openraft#543, etcd-io/etcd#1837, eBay/NuRaft#407";
-    SnapshotConflictingTailKept = "snapshot"."conflicting_tail_kept", caught by "raft.liveness" at [Unit, Core],
+    SnapshotConflictingTailKept = "snapshot"."conflicting_tail_kept", caught by "sim.panic" at [Unit, Core],
         "Entries after a snapshot's position stay although the log holds another term there.",
         seen in "hashicorp/raft#704, databendlabs/openraft#559; figure 13, rule 6";
     SnapshotSessionsMissing = "snapshot"."sessions_missing", caught by "raft.state_machine_safety" at [Simulation],

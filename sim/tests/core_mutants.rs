@@ -29,7 +29,7 @@ const EXAM: [(MutantId, &str, u64); 27] = [
     (MutantId::ReplicationBacktrackingStopsShort, "raft.liveness", 500),
     (MutantId::ReplicationApplyBeforePersisted, "raft.ack_durable", 200),
     (MutantId::SnapshotOlderInstalled, "raft.monotonic", 2000),
-    (MutantId::SnapshotConflictingTailKept, "raft.liveness", 3000),
+    (MutantId::SnapshotConflictingTailKept, "sim.panic", 3000),
     (MutantId::KvReadWithoutBarrier, "raft.read_index", 300),
     (MutantId::KvReadIndexBeforeOwnTermCommit, "raft.read_index", 300),
     (MutantId::KvReadByLease, "raft.read_index", 20_000),

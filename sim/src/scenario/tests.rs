@@ -244,7 +244,7 @@ fn errors_name_file_line_column_and_key_and_what_would_be_right() {
         (
             "[random_faults.\"node.crash\"]\nafter = [\"time\", \"vot\"]\n".to_owned(),
             "s.toml:2:9: random_faults.node.crash.after: unknown value `vot`, did you mean `vote`?; known: time, vote, \
-             election, sync, snapshot, flush",
+             election, sync, snapshot, flush, config, arrival, release, deletion",
         ),
     ] {
         assert_eq!(error(&text), expected, "{text}");
