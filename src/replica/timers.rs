@@ -2,7 +2,7 @@
 //!
 //! [`Clock`] reads the node's time, [`Wheel`] holds its deadlines: one sleep per node, however many operations
 //! wait, because madsim keeps a dropped sleep in its heap until it is due. The simulator's clock faults act here
-//! ([`drift`]): a node's clock runs at its own rate, and jumps.
+//! (`drift.rs`): a node's clock runs at its own rate, and jumps.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ pub mod drift;
 
 /// A node's clock: monotonic time since an arbitrary start, and wall time for time stamps.
 ///
-/// Its clones are the same clock. In real builds it runs true; in the simulator [`Drift`](drift::Drift) makes it run
+/// Its clones are the same clock. In real builds it runs true; in the simulator `Drift` makes it run
 /// fast or slow and jump forward, for everything that reads it or sleeps by it.
 #[derive(Clone, Debug)]
 pub struct Clock {
