@@ -96,21 +96,28 @@ fn crash_at_each_step(group: &mut Group, volumes: &[Watched; 2], crashed_at: &mu
                 None => caught_up(group).map(Ok),
             });
             group.end(3);
-            let Err(what) = done else { return resumed };
+            let Err(what) = done else {
+                change_leader(group, volumes);
+                return resumed;
+            };
             group.start(3, &Watched::new(disk, Orders::default()));
             let status = wait_for("the next process catches up", || caught_up(group));
             resumed +=
                 usize::from((1..(KEYS * VALUE_BYTES) as u64).contains(&status.snapshot_received_bytes));
             group.end(3);
             crashed_at.insert(what);
-            // Nobody may forget what it acknowledged to a leader, so the next empty disk meets a new one. (Its votes are
-            // not missed: the other two decide.)
-            let led = leader(group).node_id;
-            group.end(led);
-            group.start(led, &volumes[led as usize - 1]);
+            change_leader(group, volumes);
         }
     }
     resumed
+}
+
+/// Nobody may forget what it acknowledged to a leader, so the next empty disk meets a new one. (Its votes are not missed:
+/// the other two decide.)
+fn change_leader(group: &mut Group, volumes: &[Watched; 2]) {
+    let led = leader(group).node_id;
+    group.end(led);
+    group.start(led, &volumes[led as usize - 1]);
 }
 
 /// A transfer may take much longer than one silence, as long as it moves: it used to end after six of them, and began
