@@ -129,6 +129,8 @@ fn a_state_with_a_damaged_table_ends_the_node_and_is_wiped_at_the_next_start() {
     flip(&table, fs::metadata(&table).expect("a file").len() as usize / 2);
 
     cluster.start(VICTIM);
+    // One that is behind would get a snapshot, and read nothing of what it has.
+    cluster.settle();
     cluster.put_all(8);
     wait_for("it reads what is damaged, and ends", || cluster.group.status(VICTIM).is_none().then_some(()));
     let pointer = fs::read_to_string(cluster.data(VICTIM).join("state")).expect("the pointer");
