@@ -81,6 +81,12 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StorageError
     }
 }
 
+/// Makes durable what a file holds, whoever wrote it.
+pub(super) fn sync_file(path: &Path) -> Result<(), StorageError> {
+    let synced = OpenOptions::new().write(true).open(path).and_then(|file| file.sync_all());
+    synced.map_err(|error| from_io("syncing", path, &error))
+}
+
 /// Cuts a file off at `length`, synced.
 pub(super) fn cut(path: &Path, length: u64) -> Result<(), StorageError> {
     let cut = OpenOptions::new().write(true).open(path).and_then(|file| {

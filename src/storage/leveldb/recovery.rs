@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::StorageError;
 use super::error::{corrupt, from_io};
-use super::files::{cut, names_in};
+use super::files::{cut, names_in, sync_file};
 use super::manifest;
 use super::wal::{self, Verdict};
 use crate::mutants::{MutantId, Mutants};
@@ -36,6 +36,9 @@ pub(super) fn prepare(directory: &Path, mutants: Mutants) -> Result<(), StorageE
         check_file(path, Some(*number) == newest, mutants, |offset, record| {
             check_batch(path, offset, record, &mut sequence)
         })?;
+        // LevelDB begins a new log now. If a killed process had written its last record without a sync, a loss of power
+        // before the next MANIFEST would leave a torn record with a newer log after it, which is taken for damage.
+        sync_file(path)?;
     }
     Ok(())
 }
