@@ -1,7 +1,7 @@
 //! The world of a run: nodes, clients, network and disks inside one madsim runtime, and what the scenario does to them.
 //!
-//! Where nodes are and what they are called is in [`crate::places`]; clients are `c1`… at 10.0.1.1…. The scenario itself
-//! runs on madsim's main node.
+//! Where nodes are and what they are called is in [`crate::places`]; clients are `c1`… at 10.0.1.1…. The phases run
+//! on madsim's main node; what the scenario does beside them is a task of a node of its own, and ends with it.
 
 mod clients;
 mod faults;
