@@ -93,6 +93,9 @@ async fn open_state(
         },
         Err(error) => error,
     };
+    if members.members().len() < 2 {
+        return Err(error.into()); // nobody has another copy
+    }
     tracing::warn!(%error, store = pointer.store(), "the state is damaged: it is wiped, and a snapshot fetched");
     let rebuilding = StatePointer { number: pointer.number + 1, trust: Trust::Rebuilding };
     // A part of a snapshot may be there.
