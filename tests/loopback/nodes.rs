@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use eraft::buggify::Buggify;
 use eraft::client::{Client, ClientOptions};
 use eraft::kv::KvMachine;
-use eraft::node::{NodeOptions, serve};
+use eraft::node::{NodeError, NodeOptions, serve};
 use eraft::observe::NoObserver;
 use eraft::proto::admin::admin_client::AdminClient;
 use eraft::proto::admin::{Status, StatusRequest};
@@ -65,6 +65,17 @@ impl Group {
     pub fn start_on(&mut self, id: u64, volume: Arc<dyn Volume>) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
+        let process = self.process(id, volume);
+        runtime.spawn(async move { panic!("n{id} ended: {:?}", process.await) });
+        self.running.insert(id, runtime);
+    }
+
+    /// A node's life; it ends if the node cannot go on.
+    pub fn process(
+        &self,
+        id: u64,
+        volume: Arc<dyn Volume>,
+    ) -> impl Future<Output = Result<(), NodeError>> + Send + use<> {
         let identity = Identity {
             cluster_id: "test".into(),
             service: Service::Kv,
@@ -74,19 +85,11 @@ impl Group {
         let mut options = NodeOptions::new(identity);
         options.replica = self.options.clone();
         // In the runtime: a clock starts a timer of it.
-        runtime.spawn(async move {
-            let ended = serve(
-                KvMachine::default(),
-                options,
-                volume,
-                surroundings(id),
-                Arc::new(NoObserver),
-                None,
-                std::future::pending(),
-            );
-            panic!("n{id} ended: {:?}", ended.await);
-        });
-        self.running.insert(id, runtime);
+        async move {
+            let (here, observer) = (surroundings(id), Arc::new(NoObserver));
+            let end = std::future::pending();
+            serve(KvMachine::default(), options, volume, here, observer, None, end).await
+        }
     }
 
     /// Ends the node with all of its tasks, as a crash of its process does.

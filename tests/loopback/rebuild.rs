@@ -42,6 +42,15 @@ impl Cluster {
         self.directory.path().join(format!("n{id}"))
     }
 
+    fn end_and_flip_a_record(&mut self, victim: u64) {
+        self.group.end(victim);
+        let log = self.state_files(victim, "log").pop().expect("a log of the state");
+        let mut records = Vec::new();
+        scan(&fs::read(&log).expect("a log"), |offset, payload| records.push((offset, payload.len())));
+        let (offset, length) = records[records.len() / 2 - 1];
+        flip(&log, offset + HEADER_BYTES + length / 2);
+    }
+
     fn put_all(&self, seed: u64) {
         let client = self.group.client(seed);
         for number in 0..KEYS {
@@ -61,9 +70,9 @@ impl Cluster {
         });
     }
 
-    /// The files of the victim's state that end in `extension`, the largest last.
-    fn state_files(&self, extension: &str) -> Vec<PathBuf> {
-        let stores = entries(&self.data(VICTIM).join("stores"));
+    /// The files of a node's state that end in `extension`, the largest last.
+    fn state_files(&self, id: u64, extension: &str) -> Vec<PathBuf> {
+        let stores = entries(&self.data(id).join("stores"));
         let states = stores
             .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("state.")));
         let files = states.flat_map(|state| entries(&state).collect::<Vec<_>>());
@@ -85,11 +94,16 @@ fn flip(file: &Path, offset: usize) {
     fs::write(file, content).expect("a file");
 }
 
-fn settled() -> Cluster {
-    let group = Group::new(3, options());
+fn written(nodes: u64) -> Cluster {
+    let group = Group::new(nodes, options());
     let mut cluster = Cluster { group, directory: tempfile::tempdir().expect("a directory") };
-    (1..=3).for_each(|id| cluster.start(id));
+    (1..=nodes).for_each(|id| cluster.start(id));
     cluster.put_all(7);
+    cluster
+}
+
+fn settled() -> Cluster {
+    let cluster = written(3);
     cluster.settle();
     cluster
 }
@@ -102,12 +116,7 @@ fn received(cluster: &Cluster) -> u64 {
 #[test]
 fn a_state_with_a_damaged_log_file_is_wiped_and_a_snapshot_comes() {
     let mut cluster = settled();
-    cluster.group.end(VICTIM);
-    let log = cluster.state_files("log").pop().expect("a log of the state");
-    let mut records = Vec::new();
-    scan(&fs::read(&log).expect("a log"), |offset, payload| records.push((offset, payload.len())));
-    let (offset, length) = records[records.len() / 2 - 1];
-    flip(&log, offset + HEADER_BYTES + length / 2);
+    cluster.end_and_flip_a_record(VICTIM);
 
     cluster.start(VICTIM);
     cluster.settle();
@@ -125,7 +134,7 @@ fn a_state_with_a_damaged_table_ends_the_node_and_is_wiped_at_the_next_start() {
     cluster.start(VICTIM);
     cluster.settle();
     cluster.group.end(VICTIM);
-    let table = cluster.state_files("ldb").pop().expect("a table of the state");
+    let table = cluster.state_files(VICTIM, "ldb").pop().expect("a table of the state");
     flip(&table, fs::metadata(&table).expect("a file").len() as usize / 2);
 
     cluster.start(VICTIM);
@@ -139,4 +148,27 @@ fn a_state_with_a_damaged_table_ends_the_node_and_is_wiped_at_the_next_start() {
     cluster.start(VICTIM);
     cluster.settle();
     assert!(received(&cluster) > (KEYS * VALUE_BYTES) as u64 - 1);
+}
+
+/// Nobody has another copy: it is left as it is, at every start.
+#[test]
+fn the_damaged_state_of_a_group_of_one_is_refused_and_kept() {
+    let mut cluster = written(1);
+    wait_for("the state is on disk", || {
+        let status = cluster.group.status(1)?;
+        (status.applied == status.commit && status.log_first > 4).then_some(())
+    });
+    cluster.end_and_flip_a_record(1);
+    let log = cluster.state_files(1, "log").pop().expect("a log of the state");
+    let damaged = fs::read(&log).expect("a log");
+
+    for start in 1..=2 {
+        let volume = LevelDbVolume::open(&cluster.data(1)).expect("the volume opens");
+        let process = cluster.group.process(1, Arc::new(volume));
+        let refused = cluster.group.here.block_on(process).expect_err("no copy is left to start from");
+        let words = refused.to_string();
+        let name = log.file_name().expect("a name").to_string_lossy();
+        assert!(words.contains(&*name) && words.contains("offset"), "start {start}: {words}");
+        assert_eq!(fs::read(&log).expect("it is still there"), damaged, "start {start}");
+    }
 }

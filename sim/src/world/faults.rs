@@ -60,7 +60,7 @@ impl World {
         }
         let hit = self.begin(&fault, there);
         if fault.action == Action::OpsTransfer {
-            self.transfer(&hit).await;
+            self.hand_over(&hit).await;
         }
         if let Some(duration_ms) = fault.duration_ms {
             madsim::time::sleep(Duration::from_millis(duration_ms)).await;
@@ -73,15 +73,14 @@ impl World {
     }
 
     /// The first of `hit` is to lead, says an operator to the leader, past the network.
-    async fn transfer(&self, hit: &[Party]) {
+    async fn hand_over(&self, hit: &[Party]) {
         let Some(to) = nodes(hit).next() else { return };
         let Some(leader) = self.leader_of(&self.nodes_of(Place::of(to))).filter(|leader| *leader != to)
         else {
             return;
         };
-        let Some(replica) = self.replica(leader) else { return };
-        let transferred = replica.transfer(to).await;
-        self.count(FaultKind::OpsTransfer, transferred == Ok(to));
+        let transferred = self.transfer(leader, to).await;
+        self.count(FaultKind::OpsTransfer, transferred == Some(Ok(to)));
     }
 
     /// Begins a fault, and says whom it hits; `there` is where its trigger was.

@@ -16,7 +16,7 @@ use eraft::raft;
 use eraft::random::Draws;
 use eraft::replica::link::Party;
 use eraft::replica::timers::Clock;
-use eraft::replica::{Handle, Identity, Options, Service, Surroundings};
+use eraft::replica::{Handle, Identity, Options, Service, Surroundings, TransferError};
 use eraft::session::SessionLimits;
 use eraft::shardkv::{self, GroupOptions, MigrationOptions, ShardMachine};
 use eraft::types::NodeId;
@@ -224,6 +224,19 @@ impl World {
             Reached::Kv(handle) => Some(handle),
             Reached::Ctrler(_) | Reached::Shard(_) => None,
         }
+    }
+
+    /// `to` is to lead, an operator says to the node `leader`; the answer is what came of it, if that node runs.
+    pub(crate) async fn transfer(
+        &self,
+        leader: NodeId,
+        to: NodeId,
+    ) -> Option<Result<NodeId, TransferError>> {
+        Some(match self.reached(leader)? {
+            Reached::Kv(handle) => handle.transfer(to).await,
+            Reached::Ctrler(handle) => handle.transfer(to).await,
+            Reached::Shard(handle) => handle.transfer(to).await,
+        })
     }
 
     /// What the replica of a node says of itself, if it runs; in a run with a script.
