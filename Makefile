@@ -4,7 +4,7 @@ SIM_FLAGS := --config "build.rustflags=['--cfg','madsim']" --target-dir target/s
 # Seeds of the bounded fuzz that is part of `make test`.
 FUZZ_SEEDS ?= 0..200
 
-.PHONY: help setup demo test test-real test-sim fuzz lint fmt clippy-real clippy-sim docs deny bench bench-cluster bench-shards bench-porcupine release mutants
+.PHONY: help setup demo test test-real test-sim fuzz lab lint fmt clippy-real clippy-sim docs deny bench bench-cluster bench-shards bench-porcupine release mutants
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -31,6 +31,11 @@ fuzz: ## the swarm campaign, bounded
 	cargo sim model --distinct-min 2000000
 	@scripts/same-digests 0..20
 	@scripts/no-mutants
+
+LAB_SEEDS ?= 0..50
+lab: setup ## eRaft's suites, ported: each scenario over LAB_SEEDS, Figure 8 over 500
+	cargo sim fuzz scenarios/lab/*.toml --seeds $(LAB_SEEDS) --keep-going
+	cargo sim fuzz scenarios/lab/TestFigure8*.toml --seeds 0..500 --keep-going
 
 lint: setup ## formatting, clippy in both builds, documentation, dependencies
 	@scripts/timed "fmt" $(MAKE) --no-print-directory fmt

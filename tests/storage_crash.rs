@@ -31,17 +31,14 @@ struct Image {
 impl Image {
     /// Writes a batch of three pairs for each of `value_bytes`, each synced before the next.
     async fn of(value_bytes: impl IntoIterator<Item = usize>) -> Self {
-        let live = directory();
-        let volume = LevelDbVolume::open(live.path()).expect("the volume opens");
-        let store = volume.open("log").await.expect("the store opens");
-        let mut batches = Vec::new();
-        for (i, bytes) in value_bytes.into_iter().enumerate() {
-            let pair = |part| (format!("{i:05}/{part}").into_bytes(), vec![(i * 3 + part) as u8; bytes]);
-            let pairs: Vec<Pair> = (0..3).map(pair).collect();
-            let batch =
-                Batch { writes: pairs.iter().cloned().map(|(key, value)| (key, Some(value))).collect() };
-            store.write(batch).await.expect("the write completes");
-            batches.push(pairs);
+        Self::of_processes([value_bytes]).await
+    }
+
+    /// As above, by several processes, one after another: LevelDB makes a table of what the one before left in its log.
+    async fn of_processes(processes: impl IntoIterator<Item = impl IntoIterator<Item = usize>>) -> Self {
+        let (live, mut batches) = (directory(), Vec::new());
+        for value_bytes in processes {
+            Self::write(live.path(), value_bytes, &mut batches).await;
         }
         settle(&live.path().join("stores/log")).await;
         let image = Self { directory: directory(), batches };
@@ -50,6 +47,20 @@ impl Image {
                 .expect("the file is copied");
         }
         image
+    }
+
+    async fn write(live: &Path, value_bytes: impl IntoIterator<Item = usize>, batches: &mut Vec<Vec<Pair>>) {
+        let volume = LevelDbVolume::open(live).expect("the volume opens");
+        let store = volume.open("log").await.expect("the store opens");
+        for bytes in value_bytes {
+            let i = batches.len();
+            let pair = |part| (format!("{i:05}/{part}").into_bytes(), vec![(i * 3 + part) as u8; bytes]);
+            let pairs: Vec<Pair> = (0..3).map(pair).collect();
+            let batch =
+                Batch { writes: pairs.iter().cloned().map(|(key, value)| (key, Some(value))).collect() };
+            store.write(batch).await.expect("the write completes");
+            batches.push(pairs);
+        }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -254,9 +265,9 @@ async fn records_missing_from_the_middle_are_found() {
     image.assert_refuses(&refusal, &log, to.start..to.start + 1, "a record written astray");
 }
 
-/// Enough to fill write buffers, so that there are tables, edits of the MANIFEST, and more than one log number.
+/// Of several processes, so that there are tables, edits of the MANIFEST, and more than one log number.
 async fn large_image() -> Image {
-    Image::of(std::iter::repeat_n(40_000, 80)).await
+    Image::of_processes([27; 3].map(|batches| std::iter::repeat_n(40_000, batches))).await
 }
 
 #[tokio::test]

@@ -168,7 +168,7 @@ fn the_damaged_state_of_a_group_of_one_is_refused_and_kept() {
         let refused = cluster.group.here.block_on(process).expect_err("no copy is left to start from");
         let words = refused.to_string();
         let name = log.file_name().expect("a name").to_string_lossy();
-        assert!(words.contains(&*name) && words.contains("offset"), "start {start}: {words}");
+        assert!(words.contains(&*name) && words.contains("at byte"), "start {start}: {words}");
         assert_eq!(fs::read(&log).expect("it is still there"), damaged, "start {start}");
     }
 }

@@ -29,19 +29,26 @@ pub struct Watched {
 struct Shared {
     orders: Orders,
     steps: AtomicU64,
+    reads: AtomicU64,
     /// What the process was doing when it ended.
     crashed: Mutex<Option<String>>,
 }
 
 impl Watched {
     pub fn new(disk: MemoryVolume, orders: Orders) -> Self {
-        let shared = Shared { orders, steps: AtomicU64::new(0), crashed: Mutex::default() };
+        let shared =
+            Shared { orders, steps: AtomicU64::new(0), reads: AtomicU64::new(0), crashed: Mutex::default() };
         Self { disk, shared: Arc::new(shared) }
     }
 
     /// Steps so far.
     pub fn steps(&self) -> u64 {
         self.shared.steps.load(Ordering::SeqCst)
+    }
+
+    /// Reads of its stores so far.
+    pub fn reads(&self) -> u64 {
+        self.shared.reads.load(Ordering::SeqCst)
     }
 
     /// What the process was doing when it ended, if it did.
@@ -113,10 +120,12 @@ struct WatchedStore {
 
 impl View for WatchedStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
+        self.shared.reads.fetch_add(1, Ordering::SeqCst);
         self.store.get(key)
     }
 
     fn page(&self, range: &KeyRange, limit: PageLimit) -> Result<Vec<Pair>, ViewError> {
+        self.shared.reads.fetch_add(1, Ordering::SeqCst);
         self.store.page(range, limit)
     }
 }

@@ -406,7 +406,10 @@ impl State {
                 Effect::Send { message, .. } if message.body == (Body::VoteReply { granted: true }) => {
                     self.fire(Trigger::Vote, node);
                 }
-                Effect::SendSnapshot { .. } => self.fire(Trigger::Snapshot, node),
+                // Sent or about to be installed; it is installed a few writes later.
+                Effect::SendSnapshot { .. } | Effect::InstallSnapshot { .. } => {
+                    self.fire(Trigger::Snapshot, node);
+                }
                 _ => {}
             }
         }

@@ -3,7 +3,7 @@
 use eraft::random::Draws;
 
 use super::FaultEvent;
-use crate::scenario::{FaultKind, Numbers, Profile, RandomFault, Scenario};
+use crate::scenario::{FaultKind, Numbers, Profile, RandomFault, Scenario, Target};
 
 /// Faults of one kind in one run, at most.
 const FAULTS_PER_KIND_MAX: u64 = 10_000;
@@ -23,6 +23,7 @@ const FACTOR: u64 = 10;
 const SPEED: u64 = 11;
 const JUMP: u64 = 12;
 const STORE: u64 = 13;
+const THERE: u64 = 14;
 
 /// The kinds of faults that this run has: the scripted ones, and a random half of the random ones in a swarm.
 pub(super) fn kinds(scenario: &Scenario, swarm: &Draws) -> Vec<FaultKind> {
@@ -70,7 +71,13 @@ fn arrivals(fault: &RandomFault, safety_ms: u64, swarm: &Draws, schedule: &Draws
         if at_ms >= safety_ms as f64 {
             return;
         }
-        out.push(event(format!("{id}#{number}"), at_ms as u64, &fault.profile, schedule, id, number));
+        let mut fault = event(format!("{id}#{number}"), at_ms as u64, &fault.profile, schedule, id, number);
+        // Half of what waits for something to happen hits the node where it does.
+        let hits_nodes = !matches!(fault.target, Target::Client | Target::Clients(_));
+        if fault.after.is_some() && hits_nodes && schedule.draw(id, number, THERE).chance(0.5) {
+            fault.target = Target::There;
+        }
+        out.push(fault);
     }
 }
 

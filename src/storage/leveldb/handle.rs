@@ -23,7 +23,7 @@ pub const BLOCK_CACHE_BYTES: usize = 8 << 20;
 pub const BLOOM_BITS_PER_KEY: i32 = 10;
 
 /// A memtable of this size is written out as a table and its log dropped; it bounds what a restart replays.
-pub const WRITE_BUFFER_BYTES: usize = 4 << 20;
+pub const WRITE_BUFFER_BYTES: usize = 16 << 20;
 
 unsafe extern "C" {
     /// `leveldb::EnvPosixTestHelper::SetReadOnlyMMapLimit(int)`, for which the C interface has no name.
