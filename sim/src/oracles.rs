@@ -193,12 +193,13 @@ mod tests {
     use super::*;
 
     /// Oracles that no planted bug is expected to set off, with the test that shows each of them firing.
-    const SHOWN_BY_TESTS: [(&str, &str, &str); 6] = [
+    const SHOWN_BY_TESTS: [(&str, &str, &str); 7] = [
         ("raft.leader_append_only", include_str!("invariants/tests.rs"), "a_leader_that_truncates"),
         ("raft.snapshot", include_str!("invariants/tests.rs"), "a_snapshot_of_what_is_not_committed"),
         ("ctrler.linearizable", include_str!("invariants/configs_tests.rs"), "operators_are_told_what_fits"),
         ("shard.no_leak", include_str!("world/settle.rs"), "a_store_with_anothers_shard_or_one_twice_leaks"),
         ("kv.replicas_equal", include_str!("observer/kv.rs"), "replicas_differ_only_at_the_same_index"),
+        (SCRIPT, include_str!("../tests/script.rs"), "every_claim_can_fail"),
         // Beside a planted bug, which only the core's scheduler sees.
         ("sim.panic", include_str!("../tests/determinism.rs"), "a_thread_is_refused_and_located"),
     ];

@@ -217,6 +217,15 @@ mod tests {
                 "At 2.600 s raft.vote_once is violated: n2 voted twice.",
             ]
         );
+        let one_way = FaultEvent {
+            action: Action::NetLoss { rate: 0.25 },
+            direction: Direction::To,
+            target: Target::Random,
+            ..plan.faults[0].clone()
+        };
+        assert!(of_fault(&one_way, None).contains("25% of the messages to random are lost"));
+        let full = FaultEvent { action: Action::DiskFull { stores: Stores::State }, ..one_way };
+        assert!(of_fault(&full, None).contains("no space left for the state of random"));
         let silent = of_plan(&plan, &[], None);
         assert_eq!(
             silent[1],

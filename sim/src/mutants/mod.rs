@@ -30,6 +30,8 @@ const CORE_SEEDS_MAX: u64 = 50_000;
 const SIMULATION_SEEDS_MAX: u64 = 500;
 /// Mutants of these groups are seen by the scheduler over the machines of the sharded store.
 const SHARDED_GROUPS: [&str; 2] = ["ctrler", "shardkv"];
+/// Mutants of these groups are found sooner where elections and replication are under pressure.
+const OF_CONSENSUS: [&str; 2] = ["election", "replication"];
 /// The first seeds of two ranges are so far apart: no range ever reaches the next.
 const RANGE_DISTANCE: u64 = 1_000_000;
 /// If none of so many first ranges finds anything, the others are not searched.
@@ -228,7 +230,8 @@ impl Exam {
 
     /// The swarm scenario of the mutant's group, or the key-value one.
     fn scenario_of(&self, mutant: &Mutant) -> Result<Source, ExamError> {
-        let of_group = self.scenarios.join(format!("{}.toml", mutant.group));
+        let name = if OF_CONSENSUS.contains(&mutant.group) { "raft" } else { mutant.group };
+        let of_group = self.scenarios.join(format!("{name}.toml"));
         let path = if of_group.exists() { of_group } else { self.scenarios.join("kv.toml") };
         let mut source = Source::read(&path).map_err(ExamError::Scenario)?;
         for ingredient in &self.without {

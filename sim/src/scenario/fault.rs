@@ -276,6 +276,15 @@ impl Direction {
     pub const WORDS: [(&'static str, Direction); 3] =
         [("both", Direction::Both), ("to", Direction::To), ("from", Direction::From)];
 
+    /// Does it bend a link whose sender the fault hits, or whose receiver?
+    pub fn bends(self, hits_sender: bool, hits_receiver: bool) -> bool {
+        match self {
+            Direction::Both => hits_sender || hits_receiver,
+            Direction::To => hits_receiver,
+            Direction::From => hits_sender,
+        }
+    }
+
     /// For files: true if nothing has to be said.
     #[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
     pub fn is_both(&self) -> bool {

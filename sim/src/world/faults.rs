@@ -323,12 +323,7 @@ impl World {
         let active = lock(&self.active);
         for (from, to) in self.pairs(&self.everybody()) {
             let touches = |active: &&Active| {
-                let (sends, is_sent) = (active.hit.contains(&from), active.hit.contains(&to));
-                match active.direction {
-                    Direction::Both => sends || is_sent,
-                    Direction::From => sends,
-                    Direction::To => is_sent,
-                }
+                active.direction.bends(active.hit.contains(&from), active.hit.contains(&to))
             };
             let worse =
                 active.values().filter(touches).fold(quiet, |link, active| worsen(link, &active.action));
