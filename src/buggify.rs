@@ -54,7 +54,7 @@ points! {
     TinyChunk = "snapshot.tiny_chunk", "A chunk of a snapshot holds a single pair.";
     AbandonedSnapshot = "snapshot.abandoned", "The sender of a snapshot gives up in the middle.";
     ShortPull = "shards.short_pull", "A group fetches a shard in parts of a single pair.";
-    InterruptedPull = "shards.interrupted_pull", "A group stops fetching a shard after one part, and begins again.";
+    LostPart = "shards.lost_part", "A part of a shard that a group has fetched is lost, and fetched again later.";
     FullPulls = "shards.full_pulls", "Every place for fetching from a group but one is taken.";
     RepeatedArrival = "shards.repeated_arrival", "A group tells twice that a shard has arrived.";
     LateConfig = "shards.late_config", "A group looks for the next config later.";

@@ -150,7 +150,7 @@ impl Worker {
                 None => return self.taken(shard, inserted.await).map(drop),
             };
             // If somebody else was faster, what is to be done now is looked up again.
-            if !self.taken(shard, inserted)? || self.surroundings.buggify.forces(Point::InterruptedPull) {
+            if !self.taken(shard, inserted)? {
                 return Ok(());
             }
             chunk = fetched?;
@@ -183,6 +183,9 @@ impl Worker {
             clock.sleep_until(free).await;
         }
         match client.pull(shard, source, by, &after, pairs_max).await.into_result()? {
+            pulled::What::Chunk(_) if self.surroundings.buggify.forces(Point::LostPart) => {
+                Err("the part was lost".to_owned())
+            }
             pulled::What::Chunk(chunk) => {
                 let bytes = chunk.pairs.iter().map(|pair| pair.key.len() + pair.value.len()).sum();
                 let mut rate = self.rate.lock().expect("nothing panics while it counts");
