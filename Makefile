@@ -22,6 +22,8 @@ test: setup ## all tests of both worlds, and a bounded fuzz with determinism che
 
 fuzz: ## the swarm campaign, bounded
 	cargo sim fuzz scenarios/swarm/kv.toml --seeds $(FUZZ_SEEDS) --check-determinism 20
+	cargo sim fuzz scenarios/swarm/raft.toml scenarios/swarm/disk.toml scenarios/swarm/snapshot.toml --seeds 0..50 --check-determinism 10
+	cargo sim fuzz scenarios/swarm/deposed.toml --seeds 0..10
 	cargo sim fuzz scenarios/swarm/ctrler.toml --seeds 0..100 --check-determinism 10
 	cargo sim fuzz scenarios/swarm/shardkv.toml --seeds 0..100 --check-determinism 10
 	cargo sim core --seconds 20

@@ -53,6 +53,13 @@ points! {
     ReopenedStream = "transport.reopened_stream", "A stream to a peer is opened anew although it works.";
     TinyChunk = "snapshot.tiny_chunk", "A chunk of a snapshot holds a single pair.";
     AbandonedSnapshot = "snapshot.abandoned", "The sender of a snapshot gives up in the middle.";
+    ShortPull = "shards.short_pull", "A group fetches a shard in parts of a single pair.";
+    LostPart = "shards.lost_part", "A part of a shard that a group has fetched is lost, and fetched again later.";
+    FullPulls = "shards.full_pulls", "Every place for fetching from a group but one is taken.";
+    RepeatedArrival = "shards.repeated_arrival", "A group tells twice that a shard has arrived.";
+    LateConfig = "shards.late_config", "A group looks for the next config later.";
+    StaleRoute = "router.stale_config", "A client goes on with the config that it knows although it needs a newer one.";
+    ForgottenGroup = "router.forgotten_group", "A client opens new connections to the group that owns a shard.";
     HastyClient = "client.hasty", "A client does not wait for an answer that may still come, and asks again.";
     ForgetfulClient = "client.forgetful", "A client forgets who leads.";
 }

@@ -237,6 +237,9 @@ catalogue! {
     AsyncStaleTimeout = "async"."stale_timeout", caught by "raft.monotonic" at [Unit],
         "A timer that was armed again goes off at its first deadline: a node stands for election under a leader.",
         seen in "eRaft: a timer that was overtaken makes a leader a candidate";
+    AsyncDeadlineWithoutTimer = "async"."deadline_without_timer", caught by "sim.no_lost_wakeup" at [Simulation],
+        "A client that waits for an answer arms no timer: if the answer is lost on a stream that works, nothing wakes it.",
+        seen in "the call without a timeout that the MIT 6.824 labs warn of; no public report known";
     CtrlerHashOrder = "ctrler"."rebalance_by_hash_order", caught by "ctrler.deterministic" at [Unit, Core, Simulation],
         "Which group gets which shard depends on the order of a hash map, which differs from process to process.",
         seen in "the classic mistake of the MIT 6.824 shard controller; eRaft B32 ranges over a Go map";

@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use eraft::buggify::Point;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Checkpoint, hex};
+use crate::oracles;
 use crate::outcome::{Hit, Outcome, Verdict, Violation};
 use crate::schedule::Plan;
 use crate::shrink::Size;
@@ -137,6 +139,29 @@ pub enum ArtifactError {
 }
 
 impl Artifact {
+    /// What of the plan means nothing to this build, or did not come about again in `outcome`, each in words: a run
+    /// without it may pass for another reason than a fix.
+    pub fn unmatched(&self, outcome: &Outcome) -> Vec<String> {
+        let is_known = |point: &&String| Point::ALL.iter().any(|known| known.id() == point.as_str());
+        let points = self.plan.configuration.buggify.keys().filter(|point| !is_known(point));
+        let mut unmatched: Vec<String> =
+            points.map(|point| format!("this build has no buggify point {point}")).collect();
+        let checks = self.plan.configuration.checks.iter();
+        let unknown = checks.filter(|check| !oracles::ids().any(|known| known == check.as_str()));
+        unmatched.extend(unknown.map(|check| format!("this build has no oracle {check}")));
+        for then in &self.hits {
+            let words = |hit: &Hit| format!("{} at {} ms", hit.parties.join("+"), hit.at_ms);
+            match outcome.hits.iter().find(|now| now.fault == then.fault) {
+                None => unmatched.push(format!("{} fired then ({}), and not now", then.fault, words(then))),
+                Some(now) if now.parties != then.parties => {
+                    unmatched.push(format!("{} hit {}, now {}", then.fault, words(then), words(now)));
+                }
+                Some(_) => {}
+            }
+        }
+        unmatched
+    }
+
     /// The artifact of a run.
     pub fn new(request: &RunRequest, outcome: &Outcome) -> Self {
         let history = String::from_utf8_lossy(&outcome.history);

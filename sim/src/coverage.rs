@@ -1,7 +1,8 @@
 //! How much of the protocol's state space runs have been in: what the nodes of a group were in relation to each other.
 //!
-//! A node's state is its role, its term and log against the furthest ones of the group, and how far its commit index
-//! lags. A *pair* is two such states that followed each other on one node.
+//! A node's state is its role, its term and log against the furthest ones of its group, and how far its commit index
+//! lags. A *pair* is two such states that followed each other on one node. In a sharded store a node has a *placement*
+//! beside it: how far its group is with the configs, and what its shards are doing; counted are both together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +17,14 @@ const LAGS: [&str; 3] = ["commit complete", "commit a little behind", "commit fa
 /// More entries than this behind are far.
 const LITTLE: u64 = 10;
 
+const CONFIGS: [&str; 3] = ["latest config", "one config behind", "configs behind"];
+const SHARDS: [&str; 4] =
+    ["shards at rest", "a shard arriving", "a shard leaving", "shards arriving and leaving"];
+
 /// How many states there are.
 pub const STATES: usize = ROLES.len() * TERMS.len() * LOGS.len() * LAGS.len();
+/// How many placements there are.
+pub const PLACEMENTS: usize = CONFIGS.len() * SHARDS.len();
 
 /// The states and pairs that were reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +33,30 @@ pub struct Coverage {
     pub states: BTreeSet<u8>,
     /// Numbers of states that followed each other.
     pub pairs: BTreeSet<(u8, u8)>,
+    /// States with their placements, of the nodes of groups that serve shards.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub placed: BTreeSet<(u8, u8)>,
+}
+
+/// What a campaign reached and what not, for people and for the JSON of a summary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// States reached.
+    pub states: usize,
+    /// of so many.
+    pub states_all: usize,
+    /// Pairs reached.
+    pub pairs: usize,
+    /// States together with placements.
+    pub placed: usize,
+    /// of so many; 0 if there was no sharded store.
+    pub placed_all: usize,
+    /// States that no node was in.
+    pub states_never: Vec<String>,
+    /// Placements that no node's group was in.
+    pub placements_never: Vec<String>,
+    /// States and placements that were reached, but never together.
+    pub placed_never: Vec<String>,
 }
 
 impl Coverage {
@@ -33,6 +64,42 @@ impl Coverage {
     pub fn add(&mut self, other: &Coverage) {
         self.states.extend(&other.states);
         self.pairs.extend(&other.pairs);
+        self.placed.extend(&other.placed);
+    }
+
+    /// What was reached and what not.
+    pub fn report(&self) -> Report {
+        let placements: BTreeSet<u8> = self.placed.iter().map(|(_, placement)| *placement).collect();
+        let is_sharded = !self.placed.is_empty();
+        let all = (0..if is_sharded { PLACEMENTS as u8 } else { 0 }).collect::<Vec<u8>>();
+        let of_groups: BTreeSet<u8> = self.placed.iter().map(|(state, _)| *state).collect();
+        let together = of_groups.iter().flat_map(|state| placements.iter().map(|other| (*state, *other)));
+        Report {
+            states: self.states.len(),
+            states_all: STATES,
+            pairs: self.pairs.len(),
+            placed: self.placed.len(),
+            placed_all: if is_sharded { STATES * PLACEMENTS } else { 0 },
+            states_never: self.never(),
+            placements_never: all
+                .into_iter()
+                .filter(|placement| !placements.contains(placement))
+                .map(placement_words)
+                .collect(),
+            placed_never: together
+                .filter(|both| !self.placed.contains(both))
+                .map(|(state, placement)| format!("{}; {}", words(state), placement_words(placement)))
+                .collect(),
+        }
+    }
+
+    /// What was reached, in a few words.
+    pub fn counts(&self) -> String {
+        let placed = match self.placed.len() {
+            0 => String::new(),
+            count => format!(", {count} of {} with placements", STATES * PLACEMENTS),
+        };
+        format!("{} of {STATES} states, {} pairs{placed}", self.states.len(), self.pairs.len())
     }
 
     /// The states that were never reached, in words.
@@ -58,6 +125,30 @@ pub fn words(state: u8) -> String {
     format!("{role}, {term}, {log}, {lag}")
 }
 
+/// A placement in words.
+pub fn placement_words(placement: u8) -> String {
+    let placement = usize::from(placement);
+    format!("{}, {}", CONFIGS[placement / SHARDS.len() % CONFIGS.len()], SHARDS[placement % SHARDS.len()])
+}
+
+/// How far a group that serves shards is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// Configs that were made and that it has not adopted.
+    pub configs_behind: u64,
+    /// It fetches a shard.
+    pub is_arriving: bool,
+    /// It keeps a shard that is another group's by now.
+    pub is_leaving: bool,
+}
+
+impl Placement {
+    fn number(self) -> u8 {
+        let configs = self.configs_behind.min(2) as u8;
+        configs * SHARDS.len() as u8 + u8::from(self.is_arriving) + 2 * u8::from(self.is_leaving)
+    }
+}
+
 /// What is known of one node.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
@@ -76,17 +167,20 @@ pub struct Map {
 
 impl Map {
     /// `node` is in this state now.
-    pub fn see(&mut self, node: NodeId, raft: &Raft) {
+    pub fn see(&mut self, node: NodeId, raft: &Raft, placement: Option<Placement>) {
         let role = match raft.role() {
             Role::Follower => 0,
             Role::PreCandidate { .. } => 1,
             Role::Candidate { .. } => 2,
             Role::Leader(_) => 3,
         };
-        self.saw(node, role, raft.hard().term, raft.log().last(), raft.commit());
+        let state = self.saw(node, role, raft.hard().term, raft.log().last(), raft.commit());
+        if let Some(placement) = placement {
+            self.reached.placed.insert((state, placement.number()));
+        }
     }
 
-    fn saw(&mut self, node: NodeId, role: usize, term: Term, last: Position, commit: Index) {
+    fn saw(&mut self, node: NodeId, role: usize, term: Term, last: Position, commit: Index) -> u8 {
         let known = self.nodes.entry(node).or_default();
         (known.term, known.last, known.commit) = (term, last, commit);
         let before = known.state;
@@ -111,7 +205,7 @@ impl Map {
         let number = ((role * TERMS.len() + terms) * LOGS.len() + log) * LAGS.len() + lag;
         let state = u8::try_from(number).expect("there are few states");
         if before == Some(state) {
-            return;
+            return state;
         }
         self.reached.states.insert(state);
         if let Some(before) = before {
@@ -120,6 +214,7 @@ impl Map {
         if let Some(known) = self.nodes.get_mut(&node) {
             known.state = Some(state);
         }
+        state
     }
 
     /// What was reached so far.
@@ -154,5 +249,30 @@ mod tests {
         assert_eq!(reached.never().len(), STATES - 3);
         let different: BTreeSet<String> = (0..STATES).map(|state| words(state as u8)).collect();
         assert_eq!(different.len(), STATES);
+    }
+
+    #[test]
+    fn what_was_never_reached_is_said_in_words() {
+        let mut map = Map::default();
+        let at = |index| Position { index: Index(index), term: Term(1) };
+        let leader = map.saw(NodeId(1), 3, Term(1), at(2), Index(2));
+        let follower = map.saw(NodeId(2), 0, Term(1), at(1), Index(2));
+        let mut reached = map.reached().clone();
+        assert_eq!((reached.report().placed_all, reached.report().placements_never.len()), (0, 0));
+        let rest = Placement::default();
+        let busy = Placement { configs_behind: 7, is_arriving: true, is_leaving: true };
+        reached.placed = [(leader, rest.number()), (leader, busy.number()), (follower, rest.number())].into();
+        let report = reached.report();
+        assert_eq!((report.states, report.placed, report.placed_all), (2, 3, 108 * 12));
+        assert_eq!(report.states_never.len(), STATES - 2);
+        assert_eq!(report.placements_never.len(), PLACEMENTS - 2);
+        assert!(report.placements_never.contains(&"one config behind, a shard arriving".to_owned()));
+        assert_eq!(
+            report.placed_never,
+            [
+                "follower, latest term, shorter log, commit complete; configs behind, shards arriving and leaving"
+            ]
+        );
+        assert_eq!(reached.counts(), "2 of 108 states, 0 pairs, 3 of 1296 with placements");
     }
 }

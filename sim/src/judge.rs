@@ -27,7 +27,8 @@ pub(crate) fn judge(
     remains: Remains,
     started: Instant,
 ) -> Result<Outcome, Internal> {
-    let Remains { watcher, history, operations, delivered, buggify, elapsed, ended, hits } = remains;
+    let Remains { watcher, history, operations, delivered, buggify, elapsed, ended, hits, judged: looked } =
+        remains;
     let seen = watcher.finish();
     if let (Err(error), Some(path)) = (&seen.trace, &options.trace) {
         return Err(Internal(format!("{}: {error}", path.display())));
@@ -42,16 +43,10 @@ pub(crate) fn judge(
     let mut violation = seen.violation;
     let checks = &request.plan.configuration.checks;
     let checks = |oracle: &str| checks.iter().any(|check| check == oracle);
-    for oracle in ["sim.panic", "sim.no_lost_wakeup", "sim.exit"].into_iter().filter(|oracle| checks(oracle))
-    {
-        judged.insert(oracle.to_owned(), 1);
+    for (oracle, count) in looked.into_iter().filter(|(oracle, _)| checks(oracle)) {
+        *judged.entry(oracle.to_owned()).or_default() += count;
     }
     if violation.is_none() && is_complete {
-        judged.insert("sim.liveness".to_owned(), 1);
-        if checks("shard.no_leak") {
-            // The stores were looked at before the run was over.
-            judged.insert("shard.no_leak".to_owned(), 1);
-        }
         if checks("kv.linearizable") {
             let (count, found) = linearizable(&history)?;
             judged.insert("kv.linearizable".to_owned(), count);

@@ -17,12 +17,12 @@ use crate::scenario::Heal;
 use crate::script;
 use crate::timing::Spread;
 use crate::workload::Phase;
-use crate::world::{End, Exit, World, lock};
+use crate::world::{End, Exit, Pulse, World, lock};
 
 /// How often the leader is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How often madsim's list of tasks is pruned.
-const PRUNE_EVERY: Duration = Duration::from_secs(2);
+/// How often madsim's list of tasks is pruned, and somebody looked for who waits for ever.
+const LOOK_AFTER_EVERY: Duration = Duration::from_secs(2);
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +57,13 @@ pub(crate) async fn drive(
 }
 
 async fn phases(world: Arc<World>) -> Option<Duration> {
-    let pruning = world.clone();
+    let looking_after = world.clone();
     world.spawn(async move {
+        let mut pulse = Pulse::default();
         loop {
-            sleep(PRUNE_EVERY).await;
-            pruning.prune_tasks();
+            sleep(LOOK_AFTER_EVERY).await;
+            looking_after.prune_tasks();
+            looking_after.look_for_lost_wakeups(&mut pulse);
         }
     });
     let configuration = world.plan.configuration.clone();
@@ -159,6 +161,7 @@ async fn leader(world: &World, begun: Duration, healthy: &[NodeId]) -> Option<Du
     loop {
         let waited = world.time.elapsed() - begun;
         if is_led(&world.watcher, healthy) {
+            world.judged("sim.liveness", 1);
             return Some(waited);
         }
         if waited > Duration::from_millis(bound_ms) {
@@ -185,6 +188,7 @@ async fn settle(world: &World) {
         return;
     }
     let within_ms = world.plan.configuration.phases.settle_ms;
+    world.judged("sim.liveness", 1);
     if let Err(why) = world.settled(Duration::from_millis(within_ms)).await
         && world.watcher.checks("sim.liveness")
     {

@@ -2,7 +2,7 @@
 
 use crate::outcome::{Hit, Violation};
 use crate::places;
-use crate::scenario::{Action, RotStore, Shape, Target, Trigger};
+use crate::scenario::{Action, Direction, RotStore, Shape, Stores, Target, Trigger};
 use crate::schedule::{FaultEvent, Operation, Plan};
 
 /// Operations of one client that are listed; of more, their number is said.
@@ -27,7 +27,9 @@ pub fn of_plan(plan: &Plan, hits: &[Hit], violation: Option<(&Violation, f64)>) 
         })
         .collect();
     faults.sort();
-    if faults.is_empty() {
+    if !plan.steps.is_empty() {
+        sentences.push(format!("A script of {}.", count(plan.steps.len() as u64, "step")));
+    } else if faults.is_empty() {
         sentences.push("No faults.".to_owned());
     }
     for (point, chance) in &plan.configuration.buggify {
@@ -73,7 +75,7 @@ pub fn of_fault(fault: &FaultEvent, hit: Option<&Hit>) -> String {
         None if fault.kind().is_operation() => fault.kind().id().to_owned(),
         _ => whom(&fault.target, hit),
     };
-    let mut sentence = format!("{when}, {}", what(&fault.action, &whom));
+    let mut sentence = format!("{when}, {}", what(&fault.action, &whom, fault.direction));
     if let Some(duration_ms) = fault.duration_ms {
         sentence += &format!(", for {}", seconds(duration_ms));
     } else if fault.kind().may_last() {
@@ -94,18 +96,23 @@ fn whom(target: &Target, hit: Option<&Hit>) -> String {
     }
 }
 
-fn what(action: &Action, whom: &str) -> String {
+fn what(action: &Action, whom: &str, direction: Direction) -> String {
+    let ways = match direction {
+        Direction::Both => "from and to",
+        Direction::To => "to",
+        Direction::From => "from",
+    };
     let percent = |rate: f64| format!("{:.0}%", rate * 100.0);
     match action {
-        Action::NetLoss { rate } => format!("{} of the messages from and to {whom} are lost", percent(*rate)),
+        Action::NetLoss { rate } => format!("{} of the messages {ways} {whom} are lost", percent(*rate)),
         Action::NetDelay { delay_ms } => {
-            format!("messages from and to {whom} take about {delay_ms} ms longer")
+            format!("messages {ways} {whom} take about {delay_ms} ms longer")
         }
         Action::NetReorder { rate, .. } => {
-            format!("{} of the messages from and to {whom} are overtaken", percent(*rate))
+            format!("{} of the messages {ways} {whom} are overtaken", percent(*rate))
         }
         Action::NetDuplicate { rate } => {
-            format!("{} of the messages from and to {whom} arrive twice", percent(*rate))
+            format!("{} of the messages {ways} {whom} arrive twice", percent(*rate))
         }
         Action::NetPartition { shape, clients } => {
             let others = match (whom.starts_with('c'), clients) {
@@ -124,7 +131,7 @@ fn what(action: &Action, whom: &str) -> String {
             }
         }
         Action::NetSlow { bytes_per_second } => {
-            format!("links from and to {whom} carry {bytes_per_second} bytes a second")
+            format!("links {ways} {whom} carry {bytes_per_second} bytes a second")
         }
         Action::NetReset => format!("the open connections of {whom} are reset"),
         Action::NodeKill => format!("the process of {whom} is killed"),
@@ -134,8 +141,16 @@ fn what(action: &Action, whom: &str) -> String {
         Action::DiskTorn => format!("{whom} loses power in the middle of a write"),
         Action::DiskSlow { factor } => format!("the disk of {whom} takes {factor} times as long"),
         Action::DiskStall => format!("the disk of {whom} completes no write"),
-        Action::DiskFull => format!("the disk of {whom} is full"),
-        Action::DiskIoError => format!("the next write of {whom} fails"),
+        Action::DiskFull { stores } => match stores {
+            Stores::Both => format!("the disk of {whom} is full"),
+            Stores::Log => format!("there is no space left for the log of {whom}"),
+            Stores::State => format!("there is no space left for the state of {whom}"),
+        },
+        Action::DiskIoError { stores } => match stores {
+            Stores::Both => format!("the next write of {whom} fails"),
+            Stores::Log => format!("the next write to the log of {whom} fails"),
+            Stores::State => format!("the next write to the state of {whom} fails"),
+        },
         Action::ClockSkew { speed } => format!("the clock of {whom} runs {speed} times as fast"),
         Action::ClockJump { jump_ms } => format!("the clock of {whom} jumps {} forward", seconds(*jump_ms)),
         Action::ClientCrash => format!("the process of {whom} dies"),
@@ -202,6 +217,15 @@ mod tests {
                 "At 2.600 s raft.vote_once is violated: n2 voted twice.",
             ]
         );
+        let one_way = FaultEvent {
+            action: Action::NetLoss { rate: 0.25 },
+            direction: Direction::To,
+            target: Target::Random,
+            ..plan.faults[0].clone()
+        };
+        assert!(of_fault(&one_way, None).contains("25% of the messages to random are lost"));
+        let full = FaultEvent { action: Action::DiskFull { stores: Stores::State }, ..one_way };
+        assert!(of_fault(&full, None).contains("no space left for the state of random"));
         let silent = of_plan(&plan, &[], None);
         assert_eq!(
             silent[1],

@@ -17,6 +17,7 @@ use crate::observer::Watcher;
 use crate::outcome::Violation;
 use crate::runner::Leak;
 use crate::schedule::{Operation, OperationKind};
+use crate::world::Outstanding;
 
 /// The pause before a client asks again for what was not acknowledged after the faults have stopped.
 pub(crate) const AGAIN: Duration = Duration::from_millis(20);
@@ -139,6 +140,10 @@ pub struct Work {
     pub begun: Arc<AtomicU64>,
     /// Those that were acknowledged.
     pub acknowledged: Arc<AtomicU64>,
+    /// Operations under way, of all clients.
+    pub outstanding: Arc<Outstanding>,
+    /// An operation is over by then, while faults happen.
+    pub deadline: Duration,
     /// The run's time.
     pub time: TimeHandle,
     /// Waited for before the first operation; none but in the tests of the digest.
@@ -215,8 +220,14 @@ impl Work {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let node = format!("c{}", self.number);
         self.watcher.note(&node, "client.invoke", &format!("{} k{}", asked.name(), operation.key));
-        let client = if self.phases.now() == Phase::Safety { &self.client } else { &self.patient };
+        let (client, deadline) = match self.phases.now() {
+            Phase::Safety => (&self.client, self.deadline),
+            _ => (&self.patient, self.acknowledge),
+        };
+        let what = format!("{} k{}", asked.name(), operation.key);
+        let entry = self.outstanding.begin(self.number, what, self.time.elapsed() + deadline);
         let outcome = client.execute(asked.clone()).await;
+        drop(entry);
         self.remember(operation.key, &asked, &outcome);
         let (word, result) = match outcome {
             Outcome::Ok(_) => {

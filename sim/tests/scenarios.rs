@@ -56,3 +56,15 @@ fn a_swarm_passes_and_repeats() {
         }
     }
 }
+
+/// The planted bug takes the timer from a client that waits for an answer; the faults of that scenario lose some.
+#[test]
+fn a_lost_wakeup_is_noticed_although_time_goes_on() {
+    let all = sources("scripted");
+    let lossy = all.iter().find(|source| source.file.ends_with("lossy_network.toml")).expect("it is there");
+    let request = lossy.request(0, Some("async.deadline_without_timer"));
+    let outcome = run(eraft_sim::world::run, &request, &RunOptions::default()).expect("no internal error");
+    let violation = outcome.violation.expect("somebody waits for ever");
+    assert_eq!(violation.oracle, "sim.no_lost_wakeup");
+    assert!(violation.message.contains("after its deadline"), "{}", violation.message);
+}

@@ -44,6 +44,7 @@ type Waiter = oneshot::Sender<Result<pb::Reply, Lost>>;
 pub(super) struct Connection {
     requests: mpsc::Sender<(pb::Request, Waiter)>,
     surroundings: Surroundings,
+    mutants: Mutants,
 }
 
 impl Connection {
@@ -74,7 +75,7 @@ impl Connection {
             queue,
         };
         tokio::spawn(task.run());
-        Self { requests, surroundings }
+        Self { requests, surroundings, mutants }
     }
 
     /// Sends `request` and waits for its reply, at most for `left`.
@@ -83,7 +84,12 @@ impl Connection {
         self.requests
             .try_send((request, waiter))
             .map_err(|_| Lost::NotSent("too many requests wait for the connection".to_owned()))?;
-        match self.surroundings.clock.timeout(left, reply).await {
+        let answered = if self.mutants.is(MutantId::AsyncDeadlineWithoutTimer) {
+            Some(reply.await)
+        } else {
+            self.surroundings.clock.timeout(left, reply).await
+        };
+        match answered {
             Some(Ok(reply)) => reply,
             Some(Err(_)) => Err(Lost::Sent("the connection's task ended".to_owned())),
             None => Err(Lost::Sent(format!("no answer within {left:?}"))),

@@ -18,6 +18,7 @@ use super::members::members;
 use super::session::Session;
 use super::{Outcome, Refused};
 use crate::addresses::Addresses;
+use crate::buggify::Point;
 use crate::ctrler::Config;
 use crate::proto::kv as pb;
 use crate::replica::timers::Moment;
@@ -88,6 +89,9 @@ impl Shards {
 
     /// A config that is fetched now, or `stale` again if the controllers do not answer.
     async fn newer_than(&self, stale: &Arc<Config>, deadline: Moment) -> Arc<Config> {
+        if self.context.surroundings.buggify.forces(Point::StaleRoute) {
+            return stale.clone();
+        }
         let clock = self.context.clock();
         let within = Duration::from_millis(self.context.options.attempt_ms);
         let within = within.min(deadline.since(clock.now()));
@@ -102,8 +106,10 @@ impl Shards {
         let owner = config.placement(shard).and_then(|placement| placement.owner);
         let owner = owner.ok_or_else(|| format!("shard {shard} is at no group"))?;
         let addresses = config.addresses(owner).ok_or_else(|| format!("group {owner} has no addresses"))?;
+        let is_forgotten = self.context.surroundings.buggify.forces(Point::ForgottenGroup);
         if let Some((known, group)) = self.lock().groups.get(&owner)
             && known == addresses
+            && !is_forgotten
         {
             return Ok(group.clone());
         }

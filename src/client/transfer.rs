@@ -8,19 +8,22 @@ use crate::shardkv::Reign;
 use crate::types::ShardId;
 
 impl Client {
-    /// Asks any member of this group for the next part of `shard`, which had it as `source`; `by` takes it.
+    /// Asks any member of this group for the next part of `shard`, which had it as `source`; `by` takes it, in parts of
+    /// at most `pairs_max` pairs if that is not 0.
     pub(crate) async fn pull(
         &self,
         shard: ShardId,
         source: Reign,
         by: Reign,
         after: &[u8],
+        pairs_max: u64,
     ) -> Outcome<pb::pulled::What> {
         let pull = pb::Pull {
             shard: shard.0,
             source: Some(source.into()),
             by: Some(by.into()),
             after: after.to_vec().into(),
+            pairs_max,
         };
         let pulled = match self.tell_source(request::Operation::Pull(pull)).await {
             Outcome::Ok(Done { result: Some(done::Result::Pulled(pulled)), .. }) => pulled.what,

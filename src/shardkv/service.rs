@@ -12,6 +12,7 @@ use crate::proto::shardkv::{self as pb, command};
 use crate::proto::{admin, shardkv};
 use crate::service::{Refusal, Served, Wanted, of_reply};
 use crate::types::{ConfigNum, GroupId, Index, ShardId};
+use crate::view::PageLimit;
 
 impl Served for ShardMachine {
     fn take(&self, operation: request::Operation, shard: Option<ShardId>) -> Wanted<ShardQuery> {
@@ -23,7 +24,7 @@ impl Served for ShardMachine {
                         epoch: source.epoch,
                         by,
                         after: pull.after.into(),
-                        limit: CHUNK_LIMIT,
+                        limit: limit_of(pull.pairs_max),
                     },
                     // Frozen data is the same on all replicas, and one that is behind says so.
                     stale: true,
@@ -138,6 +139,13 @@ impl ShardMachine {
         }
         Ok((source, by))
     }
+}
+
+/// How much one part may hold if `pairs_max` pairs are wanted at most; 0: whatever this group gives.
+fn limit_of(pairs_max: u64) -> PageLimit {
+    let wanted = usize::try_from(pairs_max).unwrap_or(usize::MAX);
+    let pairs_max = if wanted == 0 { CHUNK_LIMIT.pairs_max } else { wanted.min(CHUNK_LIMIT.pairs_max) };
+    PageLimit { pairs_max, ..CHUNK_LIMIT }
 }
 
 /// An entry of the group's log.

@@ -54,7 +54,9 @@ fn a_clients_request_names_its_shard() {
 #[test]
 fn another_group_is_answered_if_it_means_this_one() {
     let machine = machine();
-    let pull = |source, by| request::Operation::Pull(pb::Pull { shard: 3, source, by, after: "k".into() });
+    let pull = |source, by| {
+        request::Operation::Pull(pb::Pull { shard: 3, source, by, after: "k".into(), pairs_max: 0 })
+    };
     match machine.take(pull(reign(1, 4), reign(2, 5)), None) {
         Wanted::Query { query: ShardQuery::Pull { shard, epoch, by, after, .. }, stale: true, .. } => {
             let expected = (ShardId(3), ConfigNum(4), Reign { group: GroupId(2), epoch: ConfigNum(5) });
@@ -75,6 +77,23 @@ fn another_group_is_answered_if_it_means_this_one() {
     for by in [reign(0, 5), reign(2, 4)] {
         let refusal = refused(machine.take(pull(reign(1, 4), by), None));
         assert_eq!(refusal.reason, RefusedReason::RefusedMalformed, "{by:?}");
+    }
+}
+
+#[test]
+fn who_fetches_a_shard_says_how_much_a_part_may_hold_and_the_source_bounds_it() {
+    let machine = machine();
+    for (pairs_max, expected) in
+        [(0, CHUNK_LIMIT.pairs_max), (1, 1), (7, 7), (u64::MAX, CHUNK_LIMIT.pairs_max)]
+    {
+        let (source, by) = (reign(1, 4), reign(2, 5));
+        let pull = pb::Pull { shard: 3, source, by, after: "k".into(), pairs_max };
+        match machine.take(request::Operation::Pull(pull), None) {
+            Wanted::Query { query: ShardQuery::Pull { limit, .. }, .. } => {
+                assert_eq!((limit.pairs_max, limit.bytes_max), (expected, CHUNK_LIMIT.bytes_max));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -70,6 +70,12 @@ pub(super) fn junit(path: &Path, runs: &[Run], summary: &Summary) -> Result<(), 
     std::fs::write(path, text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
+/// A file with the summary.
+pub(super) fn summary(path: &Path, summary: &Summary) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(summary).map_err(|error| Failure::internal(error.to_string()))?;
+    std::fs::write(path, text + "\n").map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
 /// An annotation of a run that did not pass.
 pub(super) fn github(out: &mut impl Write, file: &str, line: &Line) -> Result<(), Failure> {
     // What a workflow command gives a meaning to.

@@ -13,14 +13,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::ci;
 use super::output::{self, Output};
 use super::{Failure, check_mutant, read_scenario};
-use crate::coverage::STATES;
+use crate::coverage::Coverage;
 use crate::fuzz::{Campaign, Head, Line, ResultsError, Run, Summary, Writer, fuzz, results};
 use crate::outcome::Verdict;
 use crate::runner::Simulate;
 
 /// Seeds if neither `--seeds` nor `--seconds` says otherwise.
 const SEEDS_DEFAULT: u64 = 100;
-/// States that were never reached, of which a summary names so many; JSON has all.
+/// States that were never reached, of which a summary names so many; `--summary` has all.
 const NEVER_SHOWN_MAX: usize = 3;
 
 #[derive(Debug, Args)]
@@ -72,6 +72,9 @@ pub(super) struct Ci {
     /// Write the results as JUnit's XML.
     #[arg(long, value_name = "FILE", env = "ERAFT_JUNIT")]
     junit: Option<PathBuf>,
+    /// Write the summary as JSON: counts, and every state of the protocol that was never reached, in words.
+    #[arg(long, value_name = "FILE", env = "ERAFT_SUMMARY")]
+    summary: Option<PathBuf>,
     /// Print an annotation for each failure, as GitHub Actions reads it.
     #[arg(long, env = "ERAFT_GITHUB")]
     github: bool,
@@ -90,6 +93,9 @@ impl Ci {
             for line in runs.iter().map(|run| &run.line).filter(|line| line.verdict != Verdict::Pass) {
                 ci::github(out, &file_of(&line.scenario), line)?;
             }
+        }
+        if let Some(path) = &self.summary {
+            ci::summary(path, summary)?;
         }
         self.junit.as_ref().map_or(Ok(()), |path| ci::junit(path, runs, summary))
     }
@@ -134,6 +140,16 @@ impl FromStr for Shard {
             (1..=parts).contains(&part).then_some(Self { part, parts })
         };
         parse().ok_or_else(|| format!("`{text}` is no part; the second of four reads 2/4"))
+    }
+}
+
+#[cfg(test)]
+impl Arguments {
+    /// The range of seeds, the part of it, and the scenarios.
+    pub(super) fn range(&self) -> ((u64, u64), (u64, u64), Vec<PathBuf>) {
+        let seeds = self.seeds.expect("a range");
+        let shard = self.shard.expect("a part");
+        ((seeds.first, seeds.end.expect("an end")), (shard.part, shard.parts), self.scenarios.clone())
     }
 }
 
@@ -203,10 +219,13 @@ pub(super) fn execute(
     let mut runs = campaign.done.clone();
     let mut trouble = None;
     let mut counted = (0, 0);
+    let mut coverage = Coverage::default();
+    campaign.done.iter().for_each(|run| coverage.add(&run.coverage));
     let summary = fuzz(simulate, &campaign, |run| {
         let line = &run.line;
         counted = (counted.0 + 1, counted.1 + u64::from(line.verdict != Verdict::Pass));
-        bar.set_message(format!("{} runs, {} not passed", counted.0, counted.1));
+        coverage.add(&run.coverage);
+        bar.set_message(format!("{} runs, {} not passed, {}", counted.0, counted.1, coverage.counts()));
         bar.inc(1);
         if trouble.is_none() {
             let told = || writer.line(run).map_err(Failure::from).and_then(|()| report(out, output, line));
@@ -296,15 +315,7 @@ pub(super) fn print_summary(out: &mut impl Write, summary: &Summary) -> Result<(
         facts
             .push(("run twice", format!("{} seeds, {differ} with two digests", summary.determinism_checked)));
     }
-    let never = summary.coverage.never();
-    let states = STATES - never.len();
-    let examples: Vec<&str> = never.iter().take(NEVER_SHOWN_MAX).map(String::as_str).collect();
-    let examples = if examples.is_empty() {
-        String::new()
-    } else {
-        format!("; never, among others: {}", examples.join(" · "))
-    };
-    facts.push(("states", format!("{states} of {STATES}, {} pairs{examples}", summary.coverage.pairs.len())));
+    facts.push(("states", states(&summary.coverage)));
     if summary.is_interrupted {
         facts.push(("interrupted", "not through: --resume goes on".to_owned()));
     }
@@ -312,6 +323,21 @@ pub(super) fn print_summary(out: &mut impl Write, summary: &Summary) -> Result<(
         facts.push(("vacuous", vacuous.clone()));
     }
     output::facts(out, &facts)
+}
+
+/// How much of the protocol's states was reached, how many never, and some of these.
+fn states(coverage: &Coverage) -> String {
+    let report = coverage.report();
+    let all = [&report.states_never, &report.placements_never, &report.placed_never];
+    let count: usize = all.iter().map(|list| list.len()).sum();
+    let examples: Vec<&str> =
+        all.iter().flat_map(|list| list.iter()).take(NEVER_SHOWN_MAX).map(String::as_str).collect();
+    let counts = coverage.counts();
+    if count == 0 {
+        counts
+    } else {
+        format!("{counts}; {count} never, among them: {}", examples.join(" · "))
+    }
 }
 
 pub(super) fn code_of(summary: &Summary) -> u8 {

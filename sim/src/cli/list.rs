@@ -29,9 +29,9 @@ pub(super) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Everything {
     scenarios: Vec<ScenarioEntry>,
-    faults: Vec<Entry>,
+    faults: Vec<FaultEntry>,
     buggify: Vec<Entry>,
-    invariants: Vec<Entry>,
+    invariants: Vec<OracleEntry>,
     mutants: Vec<MutantEntry>,
 }
 
@@ -49,6 +49,21 @@ struct Entry {
 }
 
 #[derive(Debug, Serialize)]
+struct FaultEntry {
+    id: &'static str,
+    about: &'static str,
+    /// Keys of a scenario that say something about it, besides `target`.
+    parameters: &'static [&'static str],
+}
+
+#[derive(Debug, Serialize)]
+struct OracleEntry {
+    id: &'static str,
+    about: &'static str,
+    source: &'static str,
+}
+
+#[derive(Debug, Serialize)]
 struct MutantEntry {
     id: &'static str,
     group: &'static str,
@@ -59,9 +74,15 @@ struct MutantEntry {
 pub(super) fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8, Failure> {
     let everything = Everything {
         scenarios: scenarios(&arguments.scenarios)?,
-        faults: FaultKind::ALL.iter().map(|kind| Entry { id: kind.id(), about: kind.about() }).collect(),
+        faults: FaultKind::ALL
+            .iter()
+            .map(|kind| FaultEntry { id: kind.id(), about: kind.about(), parameters: kind.parameters() })
+            .collect(),
         buggify: Point::ALL.iter().map(|point| Entry { id: point.id(), about: point.about() }).collect(),
-        invariants: ORACLES.iter().map(|oracle| Entry { id: oracle.id, about: oracle.about }).collect(),
+        invariants: ORACLES
+            .iter()
+            .map(|oracle| OracleEntry { id: oracle.id, about: oracle.about, source: oracle.source })
+            .collect(),
         mutants: eraft::mutants::CATALOGUE
             .iter()
             .map(|mutant| MutantEntry {
@@ -83,9 +104,20 @@ fn print(out: &mut impl Write, output: Output, everything: &Everything) -> Resul
     let row = |kind: &str, id: &str, about: &str| vec![kind.to_owned(), id.to_owned(), about.to_owned()];
     let mut rows = Vec::new();
     rows.extend(everything.scenarios.iter().map(|entry| row("scenario", &entry.file, &entry.about)));
-    rows.extend(everything.faults.iter().map(|entry| row("fault", entry.id, entry.about)));
+    rows.extend(everything.faults.iter().map(|entry| {
+        let parameters = match entry.parameters {
+            [] => String::new(),
+            parameters => format!(" ({})", parameters.join(", ")),
+        };
+        row("fault", entry.id, &format!("{}{parameters}", entry.about))
+    }));
     rows.extend(everything.buggify.iter().map(|entry| row("buggify", entry.id, entry.about)));
-    rows.extend(everything.invariants.iter().map(|entry| row("invariant", entry.id, entry.about)));
+    rows.extend(
+        everything
+            .invariants
+            .iter()
+            .map(|entry| row("invariant", entry.id, &format!("{} [{}]", entry.about, entry.source))),
+    );
     rows.extend(everything.mutants.iter().map(|entry| row("mutant", entry.id, entry.about)));
     output::rows(out, output, &["kind", "id", "about"], &rows)
 }

@@ -186,3 +186,6 @@ fn check_mutant(mutant: Option<&str>) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

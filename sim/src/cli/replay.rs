@@ -41,6 +41,8 @@ struct Report {
     first_difference: Option<[Option<String>; 2]>,
     /// What differs between the build that wrote the artifact and this one.
     built_otherwise: Vec<String>,
+    /// Parts of the plan that this build does not know, and faults that did not fire again or hit others.
+    unmatched: Vec<String>,
     run: Line,
 }
 
@@ -87,6 +89,7 @@ pub(super) fn execute(
         same_until_event: difference.as_ref().map(|difference| difference.same_until),
         first_difference: difference.and_then(first_difference),
         built_otherwise: artifact.versions.differences(&Versions::current()),
+        unmatched: artifact.unmatched(&outcome),
         run: line,
     };
     match output {
@@ -116,6 +119,7 @@ fn print(out: &mut impl Write, report: &Report) -> Result<(), Failure> {
             facts.push((name, record.clone().unwrap_or_else(|| "(the run was over)".to_owned())));
         }
     }
+    facts.extend(report.unmatched.iter().map(|what| ("no longer matches", what.clone())));
     if !report.digest_same && !report.built_otherwise.is_empty() {
         facts.extend(report.built_otherwise.iter().map(|difference| ("built with", difference.clone())));
         facts.push((

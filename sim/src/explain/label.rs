@@ -7,17 +7,20 @@ use eraft::replica::frames::Joiner;
 use eraft::replica::link::Channel;
 use prost::Message as _;
 
+use super::command;
+use crate::places::Place;
+
 /// Entries of one append that are named.
 const ENTRIES_MAX: usize = 4;
 
-/// Kind and words of what one frame on `channel` says; `is_reply`: it comes from a server.
-pub fn frame(channel: Channel, is_reply: bool, frame: &Bytes) -> (&'static str, String) {
+/// Kind and words of what one frame on `channel` to or from a group at `place` says; `is_reply`: it comes from a server.
+pub fn frame(place: Place, channel: Channel, is_reply: bool, frame: &Bytes) -> (&'static str, String) {
     let joined = Joiner::default().join(frame.clone()).ok().flatten();
     match channel {
         Channel::Snapshot => ("snapshot", format!("a part of a snapshot, {} bytes", frame.len())),
         Channel::Peer => joined.and_then(|bytes| raft::Batch::decode(bytes).ok()).map_or_else(
             || ("part", format!("a part of a message, {} bytes", frame.len())),
-            |batch| of_batch(&batch),
+            |batch| of_batch(place, &batch),
         ),
         Channel::Client => of_client(joined, is_reply, frame),
     }
@@ -35,18 +38,19 @@ fn of_client(joined: Option<Bytes>, is_reply: bool, frame: &Bytes) -> (&'static 
 }
 
 /// All messages of a batch; the kind is that of the weightiest.
-fn of_batch(batch: &raft::Batch) -> (&'static str, String) {
+fn of_batch(place: Place, batch: &raft::Batch) -> (&'static str, String) {
     let Some(raft::batch::Content::Messages(list)) = &batch.content else {
         return ("hello", "opens a stream".to_owned());
     };
-    let mut labels: Vec<(u8, &'static str, String)> = list.messages.iter().map(of_message).collect();
+    let mut labels: Vec<(u8, &'static str, String)> =
+        list.messages.iter().map(|message| of_message(place, message)).collect();
     labels.sort_by_key(|(weight, _, _)| std::cmp::Reverse(*weight));
     let kind = labels.first().map_or("heartbeat", |(_, kind, _)| *kind);
     let words: Vec<String> = labels.into_iter().map(|(_, _, words)| words).collect();
     (kind, words.join("; "))
 }
 
-fn of_message(message: &raft::Message) -> (u8, &'static str, String) {
+fn of_message(place: Place, message: &raft::Message) -> (u8, &'static str, String) {
     use raft::message::Body;
     let term = message.term;
     let last = |vote: &raft::Vote| {
@@ -76,7 +80,7 @@ fn of_message(message: &raft::Message) -> (u8, &'static str, String) {
         ),
         Some(Body::Append(append)) => {
             let weight = if append.entries.is_empty() { 4 } else { 6 };
-            (weight, "append", of_append(term, append))
+            (weight, "append", of_append(place, term, append))
         }
         Some(Body::AppendAccepted(yes)) => {
             (5, "append", format!("append accepted up to {} in term {term}", yes.matched))
@@ -89,10 +93,11 @@ fn of_message(message: &raft::Message) -> (u8, &'static str, String) {
     }
 }
 
-fn of_append(term: u64, append: &raft::Append) -> String {
+fn of_append(place: Place, term: u64, append: &raft::Append) -> String {
     let previous =
         append.previous.as_ref().map_or_else(String::new, |at| format!("{}@{}", at.index, at.term));
-    let mut entries: Vec<String> = append.entries.iter().take(ENTRIES_MAX).map(of_entry).collect();
+    let mut entries: Vec<String> =
+        append.entries.iter().take(ENTRIES_MAX).map(|entry| of_entry(place, entry)).collect();
     let more = append.entries.len().saturating_sub(ENTRIES_MAX);
     if more > 0 {
         entries.push(format!("and {more} more"));
@@ -101,9 +106,9 @@ fn of_append(term: u64, append: &raft::Append) -> String {
     format!("append in term {term} after {previous}: {entries}; commit {}", append.commit)
 }
 
-fn of_entry(entry: &raft::Entry) -> String {
+fn of_entry(place: Place, entry: &raft::Entry) -> String {
     let what = match &entry.payload {
-        Some(raft::entry::Payload::Command(command)) => command_words(command),
+        Some(raft::entry::Payload::Command(command)) => command::words(place, command),
         Some(raft::entry::Payload::Noop(_)) => "no-op".to_owned(),
         Some(raft::entry::Payload::Membership(_)) => "membership".to_owned(),
         None => "nothing".to_owned(),
@@ -111,37 +116,12 @@ fn of_entry(entry: &raft::Entry) -> String {
     format!("{}@{} {what}", entry.index, entry.term)
 }
 
-/// What a command of the log does.
-pub fn command_words(command: &Bytes) -> String {
-    use kv::command::Operation;
-    match kv::Command::decode(command.clone()).ok().and_then(|command| command.operation) {
-        Some(Operation::OpenSession(_)) => "open session".to_owned(),
-        Some(Operation::Execute(execute)) => {
-            format!("{} (number {})", mutation(execute.mutation.as_ref()), execute.sequence)
-        }
-        _ => format!("a command of {} bytes", command.len()),
-    }
-}
-
-fn mutation(mutation: Option<&kv::Mutation>) -> String {
-    use kv::mutation::Operation;
-    let key = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-    match mutation.and_then(|mutation| mutation.operation.as_ref()) {
-        Some(Operation::Put(put)) => format!("put {}", key(&put.key)),
-        Some(Operation::Append(append)) => format!("append {}", key(&append.key)),
-        Some(Operation::Delete(delete)) => format!("delete {}", key(&delete.key)),
-        Some(Operation::Cas(cas)) => format!("cas {}", key(&cas.key)),
-        Some(Operation::Change(_)) => "change the config".to_owned(),
-        None => "nothing".to_owned(),
-    }
-}
-
 fn of_request(request: &kv::Request) -> String {
     use kv::request::Operation;
     match &request.operation {
         Some(Operation::OpenSession(_)) => "open session".to_owned(),
         Some(Operation::Execute(execute)) => {
-            format!("{} (number {})", mutation(execute.mutation.as_ref()), execute.sequence)
+            format!("{} (number {})", command::mutation(execute.mutation.as_ref()), execute.sequence)
         }
         Some(Operation::Get(get)) => format!("get {}", String::from_utf8_lossy(&get.key)),
         Some(Operation::CloseSession(_)) => "close session".to_owned(),
@@ -180,9 +160,9 @@ mod tests {
         let batch =
             raft::Batch { content: Some(raft::batch::Content::Messages(raft::Messages { messages })) };
         let bytes = Splitter::default().split(&batch).remove(0);
-        let (kind, words) = frame(Channel::Peer, false, &bytes);
+        let (kind, words) = frame(Place::Alone, Channel::Peer, false, &bytes);
         assert_eq!((kind, words.as_str()), ("vote", "vote granted in term 3; heartbeat of term 3, commit 4"));
-        assert_eq!(frame(Channel::Peer, false, &Bytes::from_static(&[0xff; 3])).0, "part");
+        assert_eq!(frame(Place::Alone, Channel::Peer, false, &Bytes::from_static(&[0xff; 3])).0, "part");
     }
 
     #[test]
@@ -198,7 +178,7 @@ mod tests {
             operation: Some(kv::command::Operation::Execute(execute.clone())),
             ..Default::default()
         };
-        assert_eq!(command_words(&command.encode_to_vec().into()), "put k7 (number 9)");
+        assert_eq!(command::words(Place::Alone, &command.encode_to_vec().into()), "put k7 (number 9)");
         let request = kv::Request {
             id: 1,
             deadline_ms: 2,
@@ -206,6 +186,9 @@ mod tests {
             shard: None,
         };
         let bytes = Splitter::default().split(&request).remove(0);
-        assert_eq!(frame(Channel::Client, false, &bytes), ("request", "put k7 (number 9)".to_owned()));
+        assert_eq!(
+            frame(Place::Alone, Channel::Client, false, &bytes),
+            ("request", "put k7 (number 9)".to_owned())
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! The artifact is run again with a [`Scene`] that keeps what the digest only hashes. Nothing of that is in the run's
 //! events: the digest stays what it was.
 
+pub mod command;
 mod evidence;
 pub mod label;
 mod page;

@@ -1,5 +1,7 @@
 //! The page: everything in one file, which needs no network.
 
+use std::collections::BTreeMap;
+
 use eraft_checker::{Interval, html};
 use serde::Serialize;
 use serde_json::json;
@@ -42,12 +44,15 @@ pub fn page(artifact: &Artifact, file: &str, scene: &Scene, operations: &[Interv
     let violation = artifact.violation.as_ref();
     let oracle = violation.map_or("the run passes", |violation| &violation.oracle);
     let found = violation.map(|violation| (violation, artifact.sim_seconds));
+    let (nodes, _) = places::names(&artifact.plan.configuration);
     let data = json!({
         "story": words::of_plan(&artifact.plan, &artifact.hits, found),
         "again": again(artifact, file),
         "evidence": violation.map(|violation| evidence::of(scene, violation)).unwrap_or_default(),
         "operations": asked(scene, operations),
-        "nodes": places::names(&artifact.plan.configuration).0.len(),
+        // Which lanes are nodes, and what a node's number in another's state is called.
+        "isNode": scene.lanes.iter().map(|lane| nodes.iter().any(|node| node == lane)).collect::<Vec<_>>(),
+        "names": names(&nodes),
         "stateNames": ["term", "vote", "role", "leader", "last index", "last term", "log starts after", "commit", "applying"],
         "roleNames": ["follower", "pre-candidate", "candidate", "leader"],
         "scene": scene,
@@ -63,6 +68,11 @@ pub fn page(artifact: &Artifact, file: &str, scene: &Scene, operations: &[Interv
         "script" => script.clone(),
         other => unreachable!("the page has no part {other}"),
     })
+}
+
+/// The nodes' names by their numbers.
+fn names(nodes: &[String]) -> BTreeMap<u64, &str> {
+    nodes.iter().filter_map(|name| Some((places::node_of(name)?.0, name.as_str()))).collect()
 }
 
 /// The commands that show the same again.
@@ -101,6 +111,12 @@ fn asked(scene: &Scene, operations: &[Interval]) -> Vec<Asked> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_are_called_by_their_names_and_not_by_their_numbers() {
+        let nodes = ["s2", "g101n2"].map(str::to_owned);
+        assert_eq!(names(&nodes), [(502, "s2"), (1012, "g101n2")].into());
+    }
 
     #[test]
     fn the_assets_cannot_end_their_elements_or_make_markup_of_data() {

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::command::About;
+
 /// Messages that a picture shows, at most; of more, the last ones.
 const MESSAGES_MAX: usize = 30_000;
 /// Events that a picture shows, at most.
@@ -30,6 +32,11 @@ impl Words {
         self.words.push(word.to_owned());
         self.places.insert(word.to_owned(), self.words.len() - 1);
         self.words.len() - 1
+    }
+
+    /// All of them, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().map(String::as_str)
     }
 
     /// The word of this number.
@@ -61,6 +68,9 @@ pub struct Happening {
     /// The first and last index that it is about.
     #[serde(skip)]
     pub indexes: (u64, u64),
+    /// The shard and the config that it is about.
+    #[serde(skip)]
+    pub about: About,
 }
 
 /// A message.
@@ -144,8 +154,16 @@ impl Scene {
             text: self.texts.place(text),
             term,
             indexes,
+            about: About::default(),
         };
         self.happenings.push(happening);
+    }
+
+    /// What happened last is about this shard or config.
+    pub fn is_about(&mut self, about: About) {
+        if let Some(last) = self.happenings.last_mut() {
+            last.about = about;
+        }
     }
 
     /// A message ended.

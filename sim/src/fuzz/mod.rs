@@ -178,10 +178,15 @@ pub struct Summary {
     /// Shards that arrived at another group: in how many runs, of how many, and how many in the median run and in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migrations: Option<(u64, u64, u64, u64)>,
-    /// States of the protocol that were reached.
+    /// States of the protocol that were reached; as JSON, counts, and in words what was not.
+    #[serde(serialize_with = "coverage_in_words")]
     pub coverage: Coverage,
     /// It was asked to end before it was through.
     pub is_interrupted: bool,
+}
+
+fn coverage_in_words<S: serde::Serializer>(coverage: &Coverage, serializer: S) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&coverage.report(), serializer)
 }
 
 /// What a scenario's runs delivered and judged together, for vacuity.

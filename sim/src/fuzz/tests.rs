@@ -1,4 +1,5 @@
 use super::*;
+use crate::outcome::Hit;
 use std::sync::atomic::AtomicU64;
 
 const TEXT: &str =
@@ -184,4 +185,26 @@ fn a_campaign_goes_on_where_it_was_ended_and_its_shards_make_a_whole() {
     let other = Campaign { mutant: Some("kv.no_dedup".to_owned()), ..campaign(5, 1, shards.path()) };
     Writer::create(shards.path(), &Head::of(&other), &[]).unwrap();
     assert!(merge(&[shards.path().to_owned()]).unwrap_err().0.contains("another campaign"));
+}
+
+#[test]
+fn an_artifact_says_what_of_its_plan_no_longer_comes_about() {
+    let scenario = Scenario::parse("fake.toml", TEXT).unwrap();
+    let source = Source { file: "fake.toml".to_owned(), text: TEXT.to_owned(), scenario };
+    let mut request = source.request(13, None);
+    let points = [("gone.away".to_owned(), 0.1), ("driver.full_inbox".to_owned(), 0.1)];
+    request.plan.configuration.buggify = points.into();
+    request.plan.configuration.checks.push("raft.gone".to_owned());
+    let hit =
+        |fault: &str, party: &str| Hit { fault: fault.to_owned(), at_ms: 7, parties: vec![party.to_owned()] };
+    let fired = |hits: Vec<Hit>| Outcome { hits, ..fake(&request, &RunOptions::default()).unwrap() };
+    let then = fired(vec![hit("net.loss#1", "n1"), hit("net.loss#2", "n1"), hit("net.loss#3", "n3")]);
+    let artifact = Artifact::new(&request, &then);
+    let unknown = ["this build has no buggify point gone.away", "this build has no oracle raft.gone"];
+    assert_eq!(artifact.unmatched(&then), unknown);
+    let now = fired(vec![hit("net.loss#1", "n1"), hit("net.loss#3", "n2")]);
+    assert_eq!(
+        artifact.unmatched(&now)[2..],
+        ["net.loss#2 fired then (n1 at 7 ms), and not now", "net.loss#3 hit n3 at 7 ms, now n2 at 7 ms"]
+    );
 }

@@ -24,6 +24,7 @@ use super::configs::{Kept, judge};
 use super::shard_config_order::ConfigOrder;
 use super::shard_no_loss::NoLoss;
 use super::shard_single_owner::SingleOwner;
+use crate::coverage::Placement;
 
 const ADOPTED_KEY: &[u8] = b"n";
 const TENURES_PREFIX: &[u8] = b"h/";
@@ -40,6 +41,8 @@ pub struct Known {
     pub tenures: BTreeMap<ShardId, Vec<pb::Tenure>>,
     /// Entries up to here were looked at.
     seen: Index,
+    /// What its shards are doing.
+    placement: Placement,
 }
 
 /// A key in the state store that holds data of a shard.
@@ -123,6 +126,11 @@ impl Known {
         self.tenures.get(&shard).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// What its shards are doing, whatever the configs say.
+    pub fn placement(&self) -> Placement {
+        self.placement
+    }
+
     fn write(&mut self, batch: &Batch) {
         for (key, value) in &batch.writes {
             if key == ADOPTED_KEY {
@@ -133,6 +141,12 @@ impl Known {
                 self.tenures.insert(shard, tenures.unwrap_or_default().tenures);
             }
         }
+        let tenures = || self.tenures.values().flatten();
+        self.placement = Placement {
+            configs_behind: 0,
+            is_arriving: tenures().any(|tenure| !is_here(tenure) && !is_deleting(tenure)),
+            is_leaving: tenures().any(|tenure| tenure.next.is_some() || is_deleting(tenure)),
+        };
     }
 }
 

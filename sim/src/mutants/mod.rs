@@ -30,6 +30,10 @@ const CORE_SEEDS_MAX: u64 = 50_000;
 const SIMULATION_SEEDS_MAX: u64 = 500;
 /// Mutants of these groups are seen by the scheduler over the machines of the sharded store.
 const SHARDED_GROUPS: [&str; 2] = ["ctrler", "shardkv"];
+/// Mutants of these groups are found sooner where elections and replication are under pressure.
+const OF_CONSENSUS: [&str; 2] = ["election", "replication"];
+/// Mutants that show in one situation, which a swarm of its own makes often: id, and name of the scenario.
+const SITUATIONS: [(&str, &str); 1] = [("kv.reply_of_another", "deposed")];
 /// The first seeds of two ranges are so far apart: no range ever reaches the next.
 const RANGE_DISTANCE: u64 = 1_000_000;
 /// If none of so many first ranges finds anything, the others are not searched.
@@ -226,9 +230,12 @@ impl Exam {
         }
     }
 
-    /// The swarm scenario of the mutant's group, or the key-value one.
+    /// The swarm scenario of the mutant's situation or group, or the key-value one.
     fn scenario_of(&self, mutant: &Mutant) -> Result<Source, ExamError> {
-        let of_group = self.scenarios.join(format!("{}.toml", mutant.group));
+        let special = SITUATIONS.iter().find(|(id, _)| *id == mutant.id).map(|(_, name)| *name);
+        let name =
+            special.unwrap_or(if OF_CONSENSUS.contains(&mutant.group) { "raft" } else { mutant.group });
+        let of_group = self.scenarios.join(format!("{name}.toml"));
         let path = if of_group.exists() { of_group } else { self.scenarios.join("kv.toml") };
         let mut source = Source::read(&path).map_err(ExamError::Scenario)?;
         for ingredient in &self.without {

@@ -6,6 +6,7 @@ mod canonical;
 mod kv;
 mod ledger;
 mod stage;
+mod triggers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,15 +14,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use eraft::ctrler::Config;
 use eraft::observe::{Event, Observer};
 use eraft::proto::kv::Mutation;
-use eraft::raft::{Body, Effect, Input, Raft};
+use eraft::raft::Raft;
 use eraft::types::{ConfigNum, GroupId, Index, NodeId, Term};
 use madsim::time::TimeHandle;
 use tokio::sync::{Notify, oneshot};
 
-use crate::coverage::{Coverage, Map};
+use crate::coverage::{Coverage, Map, Placement};
 use crate::explain::Stage;
 use crate::invariants::configs::{Asked, Configs, Open, Told};
-use crate::invariants::shards::{Known, Shards, Turn};
+use crate::invariants::shards::{Known, Shards};
 use crate::invariants::{self, Suite};
 use crate::outcome::Violation;
 use crate::places::{self, Place};
@@ -65,6 +66,8 @@ struct Group {
     suite: Suite,
     replicas: Replicas,
     exactly_once: ExactlyOnce,
+    /// States are relative to the group: each has a map of its own.
+    map: Map,
 }
 
 struct State {
@@ -78,7 +81,9 @@ struct State {
     names: BTreeMap<NodeId, String>,
     waiting: BTreeMap<Trigger, Vec<oneshot::Sender<NodeId>>>,
     payload: Vec<u8>,
-    map: Map,
+    /// Steps of nodes that ended without a panic, and processes that came to run.
+    events: u64,
+    opened: u64,
     /// Filled if the run is to be explained.
     stage: Option<Stage>,
     /// In a run with a script.
@@ -123,7 +128,8 @@ impl Watcher {
             names: BTreeMap::new(),
             waiting: BTreeMap::new(),
             payload: Vec::new(),
-            map: Map::default(),
+            events: 0,
+            opened: 0,
             stage,
             ledger: None,
             is_closed: false,
@@ -197,6 +203,11 @@ impl Watcher {
     /// Counts for a script, from now on.
     pub fn keep_ledger(&self) {
         self.lock().ledger = Some(Ledger::default());
+    }
+
+    /// Events of nodes so far.
+    pub fn events(&self) -> u64 {
+        self.lock().events
     }
 
     /// Looks out for a command of the script.
@@ -277,6 +288,12 @@ impl Watcher {
         if let Some(ledger) = &state.ledger {
             judged.insert("sim.script".to_owned(), ledger.judged);
         }
+        // A node that panics is not seen again; one that stops by itself was started, and is missed.
+        judged.insert("sim.panic".to_owned(), state.events);
+        judged.insert("sim.exit".to_owned(), state.opened);
+        judged.retain(|oracle, _| state.checks.contains(oracle) || !oracle.starts_with("sim."));
+        let mut coverage = Coverage::default();
+        state.groups.values().for_each(|group| coverage.add(group.map.reached()));
         let with_words = |record: &Record| {
             let text = canonical::describe(&record.kind, &record.payload);
             Record { text, ..record.clone() }
@@ -286,7 +303,7 @@ impl Watcher {
             digest: state.recorder.digest().clone(),
             tail: state.recorder.tail().map(with_words).collect(),
             judged,
-            coverage: state.map.reached().clone(),
+            coverage,
             trace,
             effects: match state.groups.get_mut(&Place::Alone) {
                 Some(group) => std::mem::take(&mut group.exactly_once.effects),
@@ -327,6 +344,7 @@ impl Group {
             suite: Suite::only(checks),
             replicas: Replicas::default(),
             exactly_once: ExactlyOnce::default(),
+            map: Map::default(),
         }
     }
 
@@ -359,19 +377,36 @@ impl State {
         }
     }
 
+    /// How far the group of `node` is with configs and shards, if it serves any.
+    fn placement(&self, node: NodeId) -> Option<Placement> {
+        let Place::Group(group) = Place::of(node) else { return None };
+        let known = self.shards.groups().get(&group)?;
+        let latest = self.configs.latest().map_or(ConfigNum(0), |config| config.num);
+        Some(Placement { configs_behind: latest.0.saturating_sub(known.adopted.0), ..known.placement() })
+    }
+
+    fn map(&mut self, node: NodeId, raft: &Raft) {
+        let placement = self.placement(node);
+        if let Some(group) = self.groups.get_mut(&Place::of(node)) {
+            group.map.see(node, raft, placement);
+        }
+    }
+
     fn update(&mut self, node: NodeId, event: &Event<'_>) {
+        self.events += 1;
         let face = self.faces.entry(node).or_default();
         match event {
             Event::Opened { raft, applied, .. } => {
                 *face = Face { is_up: true, applied: applied.index, ..Face::default() };
                 see(face, raft);
-                self.map.see(node, raft);
+                self.opened += 1;
+                self.map(node, raft);
             }
             Event::Stepped { input, effects, raft } => {
                 let was_leader = face.is_leader;
                 see(face, raft);
-                self.map.see(node, raft);
                 let is_new_leader = face.is_leader && !was_leader;
+                self.map(node, raft);
                 self.step_triggers(node, *input, effects, is_new_leader);
             }
             Event::Applied { entry, .. } => face.applied = entry.index,
@@ -382,43 +417,6 @@ impl State {
             }
             Event::ReadServed { .. } => {}
             Event::Stopped { .. } => *face = Face::default(),
-        }
-    }
-
-    fn step_triggers(
-        &mut self,
-        node: NodeId,
-        input: Option<&Input>,
-        effects: &[Effect],
-        is_new_leader: bool,
-    ) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        if is_new_leader {
-            self.fire(Trigger::Election, node);
-        }
-        if matches!(input, Some(Input::Persisted(_))) {
-            self.fire(Trigger::Sync, node);
-        }
-        for effect in effects {
-            match effect {
-                Effect::Send { message, .. } if message.body == (Body::VoteReply { granted: true }) => {
-                    self.fire(Trigger::Vote, node);
-                }
-                // Sent or about to be installed; it is installed a few writes later.
-                Effect::SendSnapshot { .. } | Effect::InstallSnapshot { .. } => {
-                    self.fire(Trigger::Snapshot, node);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn fire(&mut self, trigger: Trigger, node: NodeId) {
-        for waiter in self.waiting.remove(&trigger).unwrap_or_default() {
-            // Whoever waited may be gone: the phase is over.
-            let _ = waiter.send(node);
         }
     }
 
@@ -456,19 +454,10 @@ impl State {
                 .applied(group, entry, batch, self.configs.kept(), &checks)
                 .map_err(Violation::from)?;
             for turn in std::mem::take(&mut self.shards.turns) {
-                self.fire(trigger_of(turn), node);
+                self.fire(triggers::of(turn), node);
             }
         }
         Ok(())
-    }
-}
-
-fn trigger_of(turn: Turn) -> Trigger {
-    match turn {
-        Turn::Config => Trigger::Config,
-        Turn::Arrival => Trigger::Arrival,
-        Turn::Release => Trigger::Release,
-        Turn::Deletion => Trigger::Deletion,
     }
 }
 

@@ -4,9 +4,9 @@ use eraft::observe::Event;
 use eraft::raft::{Body, Effect, Input, Payload, Raft, Role};
 
 use super::canonical;
-use crate::explain::label;
+use crate::explain::command;
 use crate::explain::scene::{STATE_NUMBERS, Scene};
-use crate::places;
+use crate::places::{self, Place};
 
 /// The place of the role and of the commit index among a state's numbers.
 const ROLE: usize = 2;
@@ -24,13 +24,17 @@ pub(super) fn event(scene: &mut Scene, at: u64, lane: &str, event: &Event<'_>) {
         }
         Event::Stepped { input, effects, raft } => step(scene, at, lane, *input, effects, raft),
         Event::Applied { entry, .. } => {
+            let place = place_of(lane);
             let what = match &entry.payload {
-                Payload::Command(command) => label::command_words(command),
+                Payload::Command(bytes) => command::words(place, bytes),
                 Payload::Noop => "no-op".to_owned(),
                 Payload::Membership(_) => "membership".to_owned(),
             };
             let text = format!("applied {}@{} {what}", entry.index.0, entry.term.0);
             scene.happened(at, lane, "applied", &text, entry.term.0, (entry.index.0, entry.index.0));
+            if let Payload::Command(bytes) = &entry.payload {
+                scene.is_about(command::about(place, bytes));
+            }
         }
         Event::Flushed { applied } => {
             scene.happened(
@@ -72,7 +76,8 @@ fn step(scene: &mut Scene, at: u64, lane: &str, input: Option<&Input>, effects: 
             scene.happened(at, lane, "timeout", "its election timer fires", term, (0, 0));
         }
         Some(Input::Propose(list)) => {
-            let words: Vec<String> = list.iter().map(|(_, command)| label::command_words(command)).collect();
+            let place = place_of(lane);
+            let words: Vec<String> = list.iter().map(|(_, bytes)| command::words(place, bytes)).collect();
             scene.happened(at, lane, "proposed", &format!("proposed: {}", words.join(", ")), term, (0, 0));
         }
         Some(Input::Persisted(id)) => {
@@ -110,7 +115,7 @@ fn effect(scene: &mut Scene, at: u64, lane: &str, effect: &Effect) {
     match effect {
         Effect::Persist(write) => {
             let mut parts = vec![format!("term {}", write.hard.term.0)];
-            parts.extend(write.hard.vote.map(|vote| format!("vote {vote}")));
+            parts.extend(write.hard.vote.map(|vote| format!("vote {}", places::name(vote))));
             if let Some(base) = &write.base {
                 parts.push(format!("log starts after {}", base.position.index.0));
             }
@@ -130,14 +135,26 @@ fn effect(scene: &mut Scene, at: u64, lane: &str, effect: &Effect) {
             scene.begin(at, &[lane], "write", &write_name(lane, write.id.0), &text);
         }
         Effect::Send { to, message, .. } if message.body == (Body::VoteReply { granted: true }) => {
-            let text = format!("votes for {to} in term {}", message.term.0);
+            let text = format!("votes for {} in term {}", places::name(*to), message.term.0);
             scene.happened(at, lane, "votes", &text, message.term.0, (0, 0));
         }
         Effect::SendSnapshot { to, .. } => {
-            scene.happened(at, lane, "snapshot", &format!("sends {to} a snapshot"), 0, (0, 0));
+            let text = format!("sends {} a snapshot", places::name(*to));
+            scene.happened(at, lane, "snapshot", &text, 0, (0, 0));
         }
         _ => {}
     }
+}
+
+/// The first node of the first group that `text` names.
+fn some_node_of(text: &str) -> Option<String> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+    words.filter_map(Place::parse).next().map(|place| places::name(place.node(1)))
+}
+
+/// Where the node of this name is.
+fn place_of(lane: &str) -> Place {
+    places::node_of(lane).map_or(Place::Alone, Place::of)
 }
 
 fn write_name(lane: &str, id: u64) -> String {
@@ -162,7 +179,8 @@ pub(super) fn note(scene: &mut Scene, at: u64, lane: &str, kind: &str, text: &st
         ("world", "violation") => {
             let trimmed = |word: &str| word.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
             let lane = text.split_whitespace().map(trimmed).find(|word| places::node_of(word).is_some());
-            scene.happened(at, lane.as_deref().unwrap_or("n1"), "violation", text, 0, (0, 0));
+            let lane = lane.or_else(|| some_node_of(text)).unwrap_or_else(|| scene.lanes.word(0).to_owned());
+            scene.happened(at, &lane, "violation", text, 0, (0, 0));
         }
         ("world", "phase") => scene.begin(at, &[], "phase", "", text),
         ("world", fault) => {

@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use eraft::buggify::Point;
 use eraft::random::Draws;
 
+use super::Cluster;
 use super::reader::{ScenarioError, Section, suggestion};
 use super::setting::Setting;
+
+/// Points in the code of sharded stores.
+const OF_SHARDS: [&str; 2] = ["shards.", "router."];
 
 const KEYS: &[&str] = &["points", "share", "chance"];
 
@@ -22,7 +26,7 @@ pub struct Buggify {
 }
 
 impl Buggify {
-    pub(super) fn read(root: &Section<'_>) -> Result<Option<Self>, ScenarioError> {
+    pub(super) fn read(root: &Section<'_>, cluster: &Cluster) -> Result<Option<Self>, ScenarioError> {
         if !root.has("buggify") {
             return Ok(None);
         }
@@ -39,7 +43,10 @@ impl Buggify {
                 return Err(section.error("points", format!("unknown point `{pattern}`{hint}")));
             }
         }
-        let named = |name: &&str| patterns.iter().any(|pattern| matches(pattern, name));
+        // Without groups that serve shards nobody ever comes by there.
+        let is_there =
+            |name: &str| cluster.groups > 0 || !OF_SHARDS.iter().any(|part| name.starts_with(part));
+        let named = |name: &&str| is_there(name) && patterns.iter().any(|pattern| matches(pattern, name));
         let chances = Setting::Choices(vec![0.01, 0.05, 0.25]);
         Ok(Some(Self {
             points: names().filter(named).collect(),

@@ -163,12 +163,12 @@ impl FaultKind {
     /// Which parameters say something about this kind, besides `target`.
     pub fn parameters(self) -> &'static [&'static str] {
         match self {
-            FaultKind::NetLoss | FaultKind::NetDuplicate => &["duration_ms", "rate"],
-            FaultKind::NetReorder => &["duration_ms", "rate", "delay_ms"],
-            FaultKind::NetDelay => &["duration_ms", "delay_ms"],
+            FaultKind::NetLoss | FaultKind::NetDuplicate => &["duration_ms", "rate", "direction"],
+            FaultKind::NetReorder => &["duration_ms", "rate", "delay_ms", "direction"],
+            FaultKind::NetDelay => &["duration_ms", "delay_ms", "direction"],
             FaultKind::DiskSlow => &["duration_ms", "factor"],
             FaultKind::NetPartition => &["duration_ms", "shape", "clients"],
-            FaultKind::NetSlow => &["duration_ms", "bytes_per_second"],
+            FaultKind::NetSlow => &["duration_ms", "bytes_per_second", "direction"],
             FaultKind::NetReset
             | FaultKind::NodeRestart
             | FaultKind::OpsTransfer
@@ -180,14 +180,13 @@ impl FaultKind {
             FaultKind::ClockSkew => &["duration_ms", "speed"],
             FaultKind::ClockJump => &["jump_ms"],
             FaultKind::DiskBitrot => &["store"],
+            FaultKind::DiskFull | FaultKind::DiskIoError => &["duration_ms", "store"],
             FaultKind::NodeKill
             | FaultKind::NodeCrash
             | FaultKind::NodeCrashAll
             | FaultKind::NodePause
             | FaultKind::DiskTorn
             | FaultKind::DiskStall
-            | FaultKind::DiskFull
-            | FaultKind::DiskIoError
             | FaultKind::ClientCrash
             | FaultKind::ClientPause => &["duration_ms"],
         }
@@ -257,6 +256,59 @@ impl Shape {
         ("bridge", Shape::Bridge),
         ("ring", Shape::Ring),
     ];
+}
+
+/// Which of the target's links a fault of the network bends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// What the target sends and what it is sent.
+    #[default]
+    Both,
+    /// What it is sent.
+    To,
+    /// What it sends.
+    From,
+}
+
+impl Direction {
+    /// The words for them in a scenario.
+    pub const WORDS: [(&'static str, Direction); 3] =
+        [("both", Direction::Both), ("to", Direction::To), ("from", Direction::From)];
+
+    /// Does it bend a link whose sender the fault hits, or whose receiver?
+    pub fn bends(self, hits_sender: bool, hits_receiver: bool) -> bool {
+        match self {
+            Direction::Both => hits_sender || hits_receiver,
+            Direction::To => hits_receiver,
+            Direction::From => hits_sender,
+        }
+    }
+
+    /// For files: true if nothing has to be said.
+    #[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+    pub fn is_both(&self) -> bool {
+        *self == Direction::Both
+    }
+}
+
+/// Which of a node's stores a fault of its disk meets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stores {
+    /// Everything on the disk.
+    #[default]
+    Both,
+    /// The store of the log alone.
+    Log,
+    /// The store of the state alone, as it is when the fault begins.
+    State,
+}
+
+impl Stores {
+    /// The words for them in a scenario.
+    pub const WORDS: [(&'static str, Stores); 3] =
+        [("both", Stores::Both), ("log", Stores::Log), ("state", Stores::State)];
 }
 
 /// What rots.
@@ -349,9 +401,15 @@ pub enum Action {
     #[serde(rename = "disk.stall")]
     DiskStall,
     #[serde(rename = "disk.full")]
-    DiskFull,
+    DiskFull {
+        #[serde(default)]
+        stores: Stores,
+    },
     #[serde(rename = "disk.io_error")]
-    DiskIoError,
+    DiskIoError {
+        #[serde(default)]
+        stores: Stores,
+    },
     #[serde(rename = "clock.skew")]
     ClockSkew { speed: f64 },
     #[serde(rename = "clock.jump")]
@@ -395,8 +453,8 @@ impl Action {
             Action::DiskTorn => FaultKind::DiskTorn,
             Action::DiskSlow { .. } => FaultKind::DiskSlow,
             Action::DiskStall => FaultKind::DiskStall,
-            Action::DiskFull => FaultKind::DiskFull,
-            Action::DiskIoError => FaultKind::DiskIoError,
+            Action::DiskFull { .. } => FaultKind::DiskFull,
+            Action::DiskIoError { .. } => FaultKind::DiskIoError,
             Action::ClockSkew { .. } => FaultKind::ClockSkew,
             Action::ClockJump { .. } => FaultKind::ClockJump,
             Action::ClientCrash => FaultKind::ClientCrash,

@@ -2,7 +2,7 @@
 
 use eraft::types::NodeId;
 
-use super::fault::{Action, FaultKind, Hits, RotStore, Shape, Trigger};
+use super::fault::{Action, Direction, FaultKind, Hits, RotStore, Shape, Stores, Trigger};
 use super::reader::{ScenarioError, Section, suggestion};
 use super::setting::Setting;
 use super::target::Target;
@@ -42,7 +42,11 @@ pub struct Profile {
     /// For clock.jump.
     pub jump_ms: Setting<u64>,
     /// For disk.bitrot.
-    pub stores: Vec<RotStore>,
+    pub rots: Vec<RotStore>,
+    /// For disk.full and disk.io_error.
+    pub stores: Vec<Stores>,
+    /// For what bends links.
+    pub directions: Vec<Direction>,
     /// For net.partition.
     pub shapes: Vec<Shape>,
     /// For net.partition: are clients cut off from the target too? Both if the scenario leaves it open.
@@ -85,6 +89,7 @@ const PARAMETER_KEYS: &[&str] = &[
     "speed",
     "jump_ms",
     "store",
+    "direction",
     "shape",
     "clients",
 ];
@@ -117,15 +122,24 @@ impl Profile {
             speed: section.setting("speed", 0.5..=2.0)?.unwrap_or(Setting::Range(0.8, 1.2)),
             jump_ms: section.setting("jump_ms", 1..=TIME_MS_MAX)?.unwrap_or(Setting::Range(20, 3_000)),
             shapes: read_words(section, "shape", &Shape::WORDS)?.unwrap_or(vec![Shape::Symmetric]),
-            stores: read_words(section, "store", &RotStore::WORDS)?
-                .unwrap_or(RotStore::WORDS.map(|(_, store)| store).to_vec()),
+            rots: match kind {
+                FaultKind::DiskBitrot => read_words(section, "store", &RotStore::WORDS)?,
+                _ => None,
+            }
+            .unwrap_or(RotStore::WORDS.map(|(_, store)| store).to_vec()),
+            stores: match kind {
+                FaultKind::DiskBitrot => None,
+                _ => read_words(section, "store", &Stores::WORDS)?,
+            }
+            .unwrap_or(vec![Stores::Both]),
+            directions: read_words(section, "direction", &Direction::WORDS)?.unwrap_or(vec![Direction::Both]),
             clients: section.flag("clients")?.map_or_else(|| vec![false], |clients| vec![clients]),
         })
     }
 
     /// The action that the values of one draw make.
     pub fn action(&self, numbers: Numbers) -> Action {
-        let Numbers { rate, delay_ms, bytes_per_second, factor, speed, jump_ms, store, shape, clients } =
+        let Numbers { rate, delay_ms, bytes_per_second, factor, speed, jump_ms, rot, stores, shape, clients } =
             numbers;
         match self.kind {
             FaultKind::NetLoss => Action::NetLoss { rate },
@@ -143,13 +157,13 @@ impl Profile {
             FaultKind::DiskTorn => Action::DiskTorn,
             FaultKind::DiskSlow => Action::DiskSlow { factor },
             FaultKind::DiskStall => Action::DiskStall,
-            FaultKind::DiskFull => Action::DiskFull,
-            FaultKind::DiskIoError => Action::DiskIoError,
+            FaultKind::DiskFull => Action::DiskFull { stores },
+            FaultKind::DiskIoError => Action::DiskIoError { stores },
             FaultKind::ClockSkew => Action::ClockSkew { speed },
             FaultKind::ClockJump => Action::ClockJump { jump_ms },
             FaultKind::ClientCrash => Action::ClientCrash,
             FaultKind::ClientPause => Action::ClientPause,
-            FaultKind::DiskBitrot => Action::DiskBitrot { store },
+            FaultKind::DiskBitrot => Action::DiskBitrot { store: rot },
             FaultKind::OpsTransfer => Action::OpsTransfer,
             FaultKind::OpsJoin => Action::OpsJoin,
             FaultKind::OpsLeave => Action::OpsLeave,
@@ -170,7 +184,8 @@ pub struct Numbers {
     pub factor: u64,
     pub speed: f64,
     pub jump_ms: u64,
-    pub store: RotStore,
+    pub rot: RotStore,
+    pub stores: Stores,
     pub shape: Shape,
     pub clients: bool,
 }
@@ -345,6 +360,12 @@ fn read_one_random(
     profile.targets.iter().try_for_each(|target| check_target(&section, target, cluster))?;
     if kind == FaultKind::NetPartition && !section.has("shape") {
         profile.shapes = Shape::WORDS.map(|(_, shape)| shape).to_vec();
+    }
+    if kind.parameters().contains(&"direction") && !section.has("direction") {
+        profile.directions = Direction::WORDS.map(|(_, direction)| direction).to_vec();
+    }
+    if matches!(kind, FaultKind::DiskFull | FaultKind::DiskIoError) && !section.has("store") {
+        profile.stores = Stores::WORDS.map(|(_, stores)| stores).to_vec();
     }
     if kind == FaultKind::NetPartition && !section.has("clients") {
         profile.clients = vec![false, true];

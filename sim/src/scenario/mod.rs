@@ -24,7 +24,7 @@ mod steps;
 mod target;
 
 pub use buggify::Buggify;
-pub use fault::{Action, FaultKind, RotStore, Shape, Trigger};
+pub use fault::{Action, Direction, FaultKind, RotStore, Shape, Stores, Trigger};
 pub use faults::{Numbers, Profile, RandomFault, RandomFaults, ScriptedFault};
 pub use operator::{Command, CommandKind, Operators, OperatorsSettings};
 pub use reader::ScenarioError;
@@ -297,7 +297,7 @@ impl Scenario {
             }),
             faults: faults::read_scripted(&root, &smallest, &phases)?,
             random_faults: faults::read_random(&root, &smallest)?,
-            buggify: Buggify::read(&root)?,
+            buggify: Buggify::read(&root, &smallest)?,
             checks: read_checks(
                 &root.section("checks", &["oracles", "skip"])?,
                 &smallest,

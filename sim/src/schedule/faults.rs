@@ -22,8 +22,10 @@ const WITHIN: u64 = 9;
 const FACTOR: u64 = 10;
 const SPEED: u64 = 11;
 const JUMP: u64 = 12;
-const STORE: u64 = 13;
-const THERE: u64 = 14;
+const ROT: u64 = 13;
+const DIRECTION: u64 = 14;
+const STORES: u64 = 15;
+const THERE: u64 = 16;
 
 /// The kinds of faults that this run has: the scripted ones, and a random half of the random ones in a swarm.
 pub(super) fn kinds(scenario: &Scenario, swarm: &Draws) -> Vec<FaultKind> {
@@ -99,11 +101,13 @@ fn event(id: String, at_ms: u64, profile: &Profile, schedule: &Draws, site: &str
             factor: profile.factor.draw(schedule, site, number, FACTOR),
             speed: profile.speed.draw(schedule, site, number, SPEED),
             jump_ms: profile.jump_ms.draw(schedule, site, number, JUMP),
-            store: pick(&profile.stores, schedule, site, number, STORE),
+            rot: pick(&profile.rots, schedule, site, number, ROT),
+            stores: pick(&profile.stores, schedule, site, number, STORES),
             shape: pick(&profile.shapes, schedule, site, number, SHAPE),
             clients: pick(&profile.clients, schedule, site, number, CLIENTS),
         }),
         target: pick(&profile.targets, schedule, site, number, TARGET),
+        direction: pick(&profile.directions, schedule, site, number, DIRECTION),
         duration_ms: profile.duration_ms.as_ref().map(|set| set.draw(schedule, site, number, DURATION)),
     }
 }

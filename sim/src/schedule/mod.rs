@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::oracles;
 use crate::scenario::{
-    Action, Cluster, Command, Disk, FaultKind, Heal, Network, Operators, Phases, Scenario, Step, Target,
-    Trigger, Workload,
+    Action, Cluster, Command, Direction, Disk, FaultKind, Heal, Network, Operators, Phases, Scenario, Step,
+    Target, Trigger, Workload,
 };
 
 /// The numbers of one run.
@@ -63,6 +63,9 @@ pub struct FaultEvent {
     pub action: Action,
     /// Whom it hits.
     pub target: Target,
+    /// Which of the target's links, if it bends links.
+    #[serde(default, skip_serializing_if = "Direction::is_both")]
+    pub direction: Direction,
     /// When it ends; `None`: never by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::scenario::{Direction, Stores};
 
 const SWARM: &str = r#"
     [cluster]
@@ -110,4 +111,38 @@ fn a_plan_from_before_an_option_existed_has_its_default() {
     let workload = older["configuration"]["workload"].as_object_mut().unwrap();
     assert!(workload.remove("pipeline").is_some());
     assert_eq!(serde_json::from_value::<Plan>(older).unwrap().configuration.workload.pipeline, 1);
+}
+
+#[test]
+fn random_faults_draw_a_direction_and_a_store_and_a_plan_from_before_has_both() {
+    let text = "[random_faults]\nkinds = [\"net.loss\", \"disk.full\"]\nmean_interval_ms = 300\n";
+    let faults: Vec<FaultEvent> = (0..5).flat_map(|seed| plan(text, seed).faults).collect();
+    for (_, direction) in Direction::WORDS {
+        let of_links = |fault: &&FaultEvent| fault.kind() == FaultKind::NetLoss;
+        let mut found = faults.iter().filter(of_links).filter(|fault| fault.direction == direction);
+        assert!(found.next().is_some(), "{direction:?}");
+    }
+    for (_, stores) in Stores::WORDS {
+        assert!(faults.iter().any(|fault| fault.action == Action::DiskFull { stores }), "{stores:?}");
+    }
+    let said = "[[faults]]\nat_ms = 5\naction = \"net.slow\"\ntarget = \"n1\"\ndirection = \"from\"\nduration_ms = 9\n\
+                [[faults]]\nat_ms = 5\naction = \"disk.io_error\"\ntarget = \"n1\"\nstore = \"log\"\nduration_ms = 9\n";
+    let said = plan(said, 1).faults;
+    assert_eq!(said[0].direction, Direction::From);
+    assert_eq!(said[1].action, Action::DiskIoError { stores: Stores::Log });
+    let older = r#"{"id":"x#1","at_ms":5,"action":"disk.full","target":"n1","duration_ms":9}"#;
+    let older: FaultEvent = serde_json::from_str(older).unwrap();
+    assert_eq!((older.action, older.direction), (Action::DiskFull { stores: Stores::Both }, Direction::Both));
+}
+
+#[test]
+fn a_direction_is_that_of_the_target() {
+    for (direction, expected) in [
+        (Direction::Both, [true, true, true, false]),
+        (Direction::To, [false, true, true, false]),
+        (Direction::From, [true, false, true, false]),
+    ] {
+        let links = [(true, false), (false, true), (true, true), (false, false)];
+        assert_eq!(links.map(|(sender, receiver)| direction.bends(sender, receiver)), expected);
+    }
 }

@@ -9,7 +9,7 @@ use super::{Held, Script, until};
 use crate::observer::Face;
 use crate::phases::is_led;
 use crate::places::Place;
-use crate::scenario::{Action, Shape, Target, Who};
+use crate::scenario::{Action, Direction, Shape, Target, Who};
 use crate::schedule::FaultEvent;
 
 /// The name of the fault that a split is.
@@ -96,6 +96,7 @@ impl Script {
             delay_after_ms: 0,
             action,
             target,
+            direction: Direction::Both,
             duration_ms: None,
         };
         self.world.begin(&fault, None);

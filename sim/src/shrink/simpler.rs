@@ -4,7 +4,7 @@ use super::Shrinker;
 use super::passes::hit_of;
 use crate::outcome::Outcome;
 use crate::runner::Internal;
-use crate::scenario::{Action, Shape, Target};
+use crate::scenario::{Action, Direction, Shape, Stores, Target};
 use crate::schedule::{FaultEvent, Plan};
 
 /// Moments are rounded to these, in milliseconds, coarse first.
@@ -83,8 +83,15 @@ fn simpler(fault: &FaultEvent, outcome: &Outcome) -> Vec<FaultEvent> {
         Action::NetDuplicate { rate } if *rate < 1.0 => {
             add(&|form| form.action = Action::NetDuplicate { rate: 1.0 });
         }
+        Action::DiskFull { stores } if *stores != Stores::Both => {
+            add(&|form| form.action = Action::DiskFull { stores: Stores::Both });
+        }
+        Action::DiskIoError { stores } if *stores != Stores::Both => {
+            add(&|form| form.action = Action::DiskIoError { stores: Stores::Both });
+        }
         _ => {}
     }
+    add(&|form| form.direction = Direction::Both);
     if let Some(duration_ms) = fault.duration_ms {
         for eighths in EIGHTHS {
             let shorter = duration_ms * eighths / 8;

@@ -85,6 +85,7 @@ impl World {
         self.watcher.note(&name(party), "node.end", "process");
         self.net.process_death(party);
         self.handle.kill(madsim_id);
+        self.outstanding.forget(number);
         true
     }
 
@@ -199,6 +200,8 @@ impl World {
             watcher: self.watcher.clone(),
             begun: self.begun.clone(),
             acknowledged: self.acknowledged.clone(),
+            outstanding: self.outstanding.clone(),
+            deadline: Duration::from_millis(workload.deadline_ms),
             time: self.time.clone(),
             leak: self.leak.clone(),
         })

@@ -18,7 +18,7 @@ use crate::disk::Failure;
 use crate::net::LinkConfig;
 use crate::outcome::Hit;
 use crate::places::{self, Place};
-use crate::scenario::{Action, FaultKind, RotStore};
+use crate::scenario::{Action, Direction, FaultKind, RotStore, Stores};
 use crate::schedule::FaultEvent;
 use crate::timing::Spread;
 
@@ -29,6 +29,9 @@ const DELAYED_SHARE: f64 = 0.5;
 pub(super) struct Active {
     action: Action,
     hit: Vec<Party>,
+    direction: Direction,
+    /// What it meets on disks: a store, or all of them.
+    stores: Vec<(NodeId, Option<String>)>,
     /// Names of its partitions.
     cuts: Vec<String>,
     /// What had met this kind of fault when it began.
@@ -93,7 +96,7 @@ impl World {
         lock(&self.hits).push(Hit { fault: fault.id.clone(), at_ms, parties: words });
         let kind = fault.kind();
         let met_before = self.met(kind);
-        let mut cuts = Vec::new();
+        let (mut cuts, mut stores) = (Vec::new(), Vec::new());
         match fault.action {
             Action::NetPartition { shape, clients } => {
                 for (number, cut) in self.cuts(shape, clients, &hit, &mut draw).into_iter().enumerate() {
@@ -146,8 +149,13 @@ impl World {
                 let stalled = Duration::from_millis(fault.duration_ms.unwrap_or(0));
                 nodes(&hit).for_each(|id| self.disk.stall(id, stalled));
             }
-            Action::DiskIoError => {
-                nodes(&hit).for_each(|id| self.disk.fail_writes(id, None, Failure::Next(1)));
+            Action::DiskIoError { stores: of } | Action::DiskFull { stores: of } => {
+                stores = nodes(&hit).map(|id| (id, self.store_of(id, of))).collect();
+                if kind == FaultKind::DiskIoError {
+                    for (id, store) in &stores {
+                        self.disk.fail_writes(*id, store.as_deref(), Failure::Next(1));
+                    }
+                }
             }
             Action::NetLoss { .. }
             | Action::NetDelay { .. }
@@ -156,7 +164,6 @@ impl World {
             | Action::NetSlow { .. }
             | Action::ClockSkew { .. }
             | Action::DiskSlow { .. }
-            | Action::DiskFull
             | Action::OpsTransfer
             | Action::OpsJoin
             | Action::OpsLeave
@@ -165,7 +172,8 @@ impl World {
             | Action::OpsRollback => {}
         }
         if lasts(kind) {
-            let active = Active { action: fault.action.clone(), hit: hit.clone(), cuts, met_before };
+            let (action, direction) = (fault.action.clone(), fault.direction);
+            let active = Active { action, hit: hit.clone(), direction, stores, cuts, met_before };
             lock(&self.active).insert(fault.id.clone(), active);
             self.set_all(kind);
         }
@@ -221,9 +229,14 @@ impl World {
                     self.net.resume(*party);
                 }
             }
-            Action::DiskIoError => {
-                for id in nodes(&active.hit).filter(|id| !self.is_hit(Party::Node(*id), kind)) {
-                    self.disk.fail_writes(id, None, Failure::Never);
+            Action::DiskIoError { .. } => {
+                for (id, store) in active.stores.iter().filter(|place| !self.is_met(place, kind)) {
+                    self.disk.fail_writes(*id, store.as_deref(), Failure::Never);
+                }
+            }
+            Action::DiskFull { .. } => {
+                for (id, store) in &active.stores {
+                    self.disk.fill(*id, store.as_deref(), false);
                 }
             }
             _ => {}
@@ -252,6 +265,21 @@ impl World {
 
     fn is_hit(&self, party: Party, kind: FaultKind) -> bool {
         lock(&self.active).values().any(|active| active.action.kind() == kind && active.hit.contains(&party))
+    }
+
+    fn is_met(&self, place: &(NodeId, Option<String>), kind: FaultKind) -> bool {
+        lock(&self.active)
+            .values()
+            .any(|active| active.action.kind() == kind && active.stores.contains(place))
+    }
+
+    /// The store of `id` that is meant; `None`: all that it has.
+    fn store_of(&self, id: NodeId, stores: Stores) -> Option<String> {
+        match stores {
+            Stores::Both => None,
+            Stores::Log => Some("log".to_owned()),
+            Stores::State => Some(self.state_store(id)),
+        }
     }
 
     /// How often something met a kind of fault so far.
@@ -294,7 +322,9 @@ impl World {
         let quiet = self.quiet_link();
         let active = lock(&self.active);
         for (from, to) in self.pairs(&self.everybody()) {
-            let touches = |active: &&Active| active.hit.contains(&from) || active.hit.contains(&to);
+            let touches = |active: &&Active| {
+                active.direction.bends(active.hit.contains(&from), active.hit.contains(&to))
+            };
             let worse =
                 active.values().filter(touches).fold(quiet, |link, active| worsen(link, &active.action));
             self.net.set_link(from, to, (worse != quiet).then_some(worse));
@@ -310,7 +340,11 @@ impl World {
                 _ => None,
             });
             self.disk.slow(id, factor.max().unwrap_or(1));
-            self.disk.fill(id, None, of_node().any(|active| active.action == Action::DiskFull));
+        }
+        // Where it ended there is room again already.
+        let full = |active: &&Active| active.action.kind() == FaultKind::DiskFull;
+        for (id, store) in active.values().filter(full).flat_map(|active| &active.stores) {
+            self.disk.fill(*id, store.as_deref(), true);
         }
     }
 

@@ -10,6 +10,7 @@ mod operators;
 mod ops;
 mod settle;
 mod targets;
+mod wakeups;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
@@ -47,6 +48,8 @@ use faults::Active;
 use nodes::NodeState;
 pub(crate) use nodes::{End, Exit};
 pub(crate) use operators::{Answer, Operator};
+pub use wakeups::Outstanding;
+pub(crate) use wakeups::Pulse;
 
 /// How often ended tasks are looked after.
 const END_ROUNDS: usize = 3;
@@ -65,6 +68,10 @@ pub struct World {
     pub(crate) begun: Arc<AtomicU64>,
     /// Operations of the workload that were acknowledged.
     pub(crate) acknowledged: Arc<AtomicU64>,
+    /// What clients wait for.
+    pub(crate) outstanding: Arc<Outstanding>,
+    /// What the oracles of the scenario looked at.
+    judged: Mutex<BTreeMap<&'static str, u64>>,
     pub(crate) time: TimeHandle,
     pub(crate) leak: Option<Leak>,
     /// What the scenario draws on the way: roles, halves.
@@ -96,6 +103,7 @@ pub(crate) struct Remains {
     pub(crate) elapsed: Duration,
     pub(crate) ended: Option<Ended>,
     pub(crate) hits: Vec<Hit>,
+    pub(crate) judged: BTreeMap<&'static str, u64>,
 }
 
 /// Runs a plan: in a runtime of its own, on this thread.
@@ -189,6 +197,8 @@ impl World {
             phases: Arc::default(),
             begun: Arc::default(),
             acknowledged: Arc::default(),
+            outstanding: Arc::default(),
+            judged: Mutex::default(),
             time: TimeHandle::current(),
             leak: options.leak.clone(),
             draws: Draws::new(request.seed, "world"),
@@ -217,7 +227,17 @@ impl World {
             elapsed: self.time.elapsed(),
             ended,
             hits: lock(&self.hits).clone(),
+            judged: {
+                let mut judged = lock(&self.judged).clone();
+                judged.insert("sim.no_lost_wakeup", self.outstanding.ended());
+                judged
+            },
         }
+    }
+
+    /// `oracle` looked at so many things.
+    pub(crate) fn judged(&self, oracle: &'static str, count: u64) {
+        *lock(&self.judged).entry(oracle).or_default() += count;
     }
 
     /// The groups, each with its nodes.
@@ -287,7 +307,9 @@ fn explained(stage: Stage) -> net::Sink {
     Box::new(move |message, frame| {
         let Route { from, to, channel } = message.route;
         let is_reply = matches!(from, Party::Node(_)) && channel == Channel::Client;
-        let (kind, text) = label::frame(channel, is_reply, frame);
+        let node = if let Party::Node(_) = from { from } else { to };
+        let place = if let Party::Node(id) = node { Place::of(id) } else { Place::Alone };
+        let (kind, text) = label::frame(place, channel, is_reply, frame);
         let times = (micros(message.sent_at), micros(message.at));
         stage.lock().message(
             times,

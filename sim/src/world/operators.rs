@@ -98,7 +98,7 @@ impl World {
         let options =
             ClientOptions { attempt_ms, ..self.options_towards(Place::Ctrlers, party, deadline_ms) };
         let client = Client::new(options, self.client_surroundings(domain, party), None);
-        Operator { party, client }
+        Operator { party, client, deadline: Duration::from_millis(deadline_ms) }
     }
 
     /// Sets the number of shards, before anything else.
@@ -148,7 +148,11 @@ impl World {
         let name = places::client_name(operator.party);
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.watcher.note(&name, "client.invoke", words);
-        let answer = match operator.client.change(of).await {
+        let entry =
+            self.outstanding.begin(operator.party, words.to_owned(), self.time.elapsed() + operator.deadline);
+        let changed = operator.client.change(of).await;
+        drop(entry);
+        let answer = match changed {
             Outcome::Ok(num) => Answer::Made(num),
             // Only the machine's own words are a judgement; a session may end for other reasons.
             Outcome::Refused(refused) if !refused.unavailable && !refused.detail.contains("session") => {
@@ -172,7 +176,11 @@ impl World {
         let name = places::client_name(operator.party);
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.watcher.note(&name, "client.invoke", words);
-        let answer = match operator.client.query(number.map_or(Which::Latest, Which::Num)).await {
+        let entry =
+            self.outstanding.begin(operator.party, words.to_owned(), self.time.elapsed() + operator.deadline);
+        let queried = operator.client.query(number.map_or(Which::Latest, Which::Num)).await;
+        drop(entry);
+        let answer = match queried {
             Outcome::Ok(found) => {
                 self.watcher.told(&open, &Told::Config(found.config.clone(), found.oldest, found.latest));
                 Answer::Found(Box::new(found))
@@ -232,4 +240,6 @@ impl World {
 pub(crate) struct Operator {
     party: u64,
     client: Client,
+    /// What it asks is over by then.
+    deadline: Duration,
 }

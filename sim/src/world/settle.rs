@@ -61,26 +61,34 @@ impl World {
         let config = self.watcher.latest_config()?;
         let owned: BTreeSet<ShardId> = config.shards_of(group).collect();
         let store = self.disk.durable(node, &self.state_store(node))?;
-        let mut found: BTreeMap<(ShardId, u64), usize> = BTreeMap::new();
-        for key in store.keys().filter_map(|key| DataKey::of(key)) {
-            *found.entry((key.shard, key.born)).or_default() += 1;
-        }
-        let name = places::name(node);
-        let mut seen = BTreeSet::new();
-        for ((shard, born), keys) in found {
-            if !owned.contains(&shard) {
-                return Some(format!(
-                    "{name} has {keys} keys of shard {shard}, which its group does not own"
-                ));
-            }
-            if !seen.insert(shard) {
-                return Some(format!(
-                    "{name} has data of shard {shard} from several times, as of config {born}"
-                ));
-            }
-        }
-        None
+        let found = by_shard(store.keys().map(|key| &key[..]));
+        // A store without any data would have shown nothing.
+        self.judged("shard.no_leak", u64::from(!found.is_empty()));
+        leaked(&places::name(node), &owned, found)
     }
+}
+
+/// How many keys of data there are of each shard, and of each time that it was there.
+fn by_shard<'a>(keys: impl Iterator<Item = &'a [u8]>) -> BTreeMap<(ShardId, u64), usize> {
+    let mut found = BTreeMap::new();
+    for key in keys.filter_map(DataKey::of) {
+        *found.entry((key.shard, key.born)).or_default() += 1;
+    }
+    found
+}
+
+/// shard.no_leak: what the store of `name` has `found` in it that is not `owned`, or holds twice.
+fn leaked(name: &str, owned: &BTreeSet<ShardId>, found: BTreeMap<(ShardId, u64), usize>) -> Option<String> {
+    let mut seen = BTreeSet::new();
+    for ((shard, born), keys) in found {
+        if !owned.contains(&shard) {
+            return Some(format!("{name} has {keys} keys of shard {shard}, which its group does not own"));
+        }
+        if !seen.insert(shard) {
+            return Some(format!("{name} has data of shard {shard} from several times, as of config {born}"));
+        }
+    }
+    None
 }
 
 /// What a group has that it should not have by `config`, or lacks.
@@ -106,4 +114,24 @@ fn misplaced(group: GroupId, config: &Config, known: &Known) -> Option<String> {
     };
     let waiting = owned.iter().find(|shard| !is_served(shard));
     waiting.map(|shard| format!("g{group} does not serve shard {shard} yet: {:?}", known.of(*shard)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_with_anothers_shard_or_one_twice_leaks() {
+        let key = |shard: u16, born: u64| {
+            [&b"d/"[..], &shard.to_be_bytes(), &born.to_be_bytes(), b"k/key"].concat()
+        };
+        let leaks = |keys: &[Vec<u8>]| {
+            leaked("g100n1", &BTreeSet::from([ShardId(3)]), by_shard(keys.iter().map(Vec::as_slice)))
+        };
+        assert_eq!(leaks(&[key(3, 5), b"h/other".to_vec()]), None);
+        let others = leaks(&[key(3, 5), key(4, 5), key(4, 5)]).unwrap();
+        assert_eq!(others, "g100n1 has 2 keys of shard 4, which its group does not own");
+        let twice = leaks(&[key(3, 5), key(3, 2)]).unwrap();
+        assert!(twice.contains("shard 3 from several times"), "{twice}");
+    }
 }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::Worker;
+use crate::buggify::Point;
 use crate::client::{Found, Which};
 use crate::ctrler::{CtrlerAnswer, CtrlerQuery};
 use crate::proto::shardkv::{self as pb, command};
@@ -19,6 +20,9 @@ const QUESTIONS_MAX: usize = 3;
 
 /// A group that has much to catch up with says how far it is after so many configs.
 const REPORT_EVERY_CONFIGS: u64 = 16;
+
+/// A group that the simulator makes late pauses as after so many failures.
+const LATE_AS_AFTER_FAILURES: u32 = 4;
 
 /// What the controllers were told last.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,9 @@ impl Worker {
             let is_due = clock.now().since(polled) >= poll;
             if is_due {
                 polled = clock.now();
+            }
+            if self.surroundings.buggify.forces(Point::LateConfig) {
+                clock.sleep(self.pause(LATE_AS_AFTER_FAILURES)).await;
             }
             match self.follow(is_due, &mut reported).await {
                 Ok(()) => failures = 0,

@@ -12,6 +12,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::Worker;
 use crate::addresses::Addresses;
+use crate::buggify::Point;
 use crate::client::{Client, ClientOptions, members};
 use crate::proto::shardkv::{self as pb, pulled};
 use crate::replica::Surroundings;
@@ -43,7 +44,9 @@ impl Worker {
             todo.retain(|(shard, chore)| {
                 waiting.get(&chore.errand(*shard)).is_none_or(|waiting| waiting.until <= now)
             });
-            for (shard, chore) in due(&todo, &under_way, self.options.errands_per_source_max) {
+            let is_full = self.surroundings.buggify.forces(Point::FullPulls);
+            let places = if is_full { 1 } else { self.options.errands_per_source_max };
+            for (shard, chore) in due(&todo, &under_way, places) {
                 let errand = chore.errand(shard);
                 let source = errand.source.and_then(|source| Some((source, addresses.get(&source)?.clone())));
                 under_way.insert(errand);
@@ -100,7 +103,11 @@ impl Worker {
                 self.pull(&*client.ok_or_else(unknown)?, shard, &chore, (*by, *source), after.clone()).await
             }
             Chore::Tell { by, source } => {
-                client.ok_or_else(unknown)?.arrived(shard, *source, *by).await.into_result()?;
+                let client = client.ok_or_else(unknown)?;
+                client.arrived(shard, *source, *by).await.into_result()?;
+                if self.surroundings.buggify.forces(Point::RepeatedArrival) {
+                    client.arrived(shard, *source, *by).await.into_result()?;
+                }
                 self.put(&chore, shard, Some(Answered::Confirmed)).await.map(drop)
             }
             Chore::Delete { .. } => self.put(&chore, shard, None).await.map(drop),
@@ -129,14 +136,15 @@ impl Worker {
         (by, source): (Reign, Reign),
         after: Vec<u8>,
     ) -> Result<(), String> {
-        let mut chunk = self.fetch(client, shard, by, source, after).await?;
+        let pairs_max = u64::from(self.surroundings.buggify.forces(Point::ShortPull));
+        let mut chunk = self.fetch(client, shard, (by, source), after, pairs_max).await?;
         loop {
             let last = chunk.pairs.last().map(|pair| pair.key.to_vec());
             let is_whole = chunk.whole.is_some();
             let inserted = self.put(chore, shard, Some(Answered::Chunk(chunk)));
             let (inserted, fetched) = match last.filter(|_| !is_whole) {
                 Some(after) => {
-                    let fetched = self.fetch(client, shard, by, source, after);
+                    let fetched = self.fetch(client, shard, (by, source), after, pairs_max);
                     futures_util::future::join(inserted, fetched).await
                 }
                 None => return self.taken(shard, inserted.await).map(drop),
@@ -160,21 +168,24 @@ impl Worker {
         }
     }
 
-    /// The part after `after`.
+    /// The part after `after`; of at most `pairs_max` pairs, if that is not 0.
     async fn fetch(
         &self,
         client: &Client,
         shard: ShardId,
-        by: Reign,
-        source: Reign,
+        (by, source): (Reign, Reign),
         after: Vec<u8>,
+        pairs_max: u64,
     ) -> Result<pb::Chunk, String> {
         let clock = &self.surroundings.clock;
         let free = self.rate.lock().expect("nothing panics while it counts").free();
         if free > clock.now() {
             clock.sleep_until(free).await;
         }
-        match client.pull(shard, source, by, &after).await.into_result()? {
+        match client.pull(shard, source, by, &after, pairs_max).await.into_result()? {
+            pulled::What::Chunk(_) if self.surroundings.buggify.forces(Point::LostPart) => {
+                Err("the part was lost".to_owned())
+            }
             pulled::What::Chunk(chunk) => {
                 let bytes = chunk.pairs.iter().map(|pair| pair.key.len() + pair.value.len()).sum();
                 let mut rate = self.rate.lock().expect("nothing panics while it counts");

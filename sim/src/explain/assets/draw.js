@@ -1,6 +1,6 @@
 // Paints the diagram: time from left to right, a lane for each node and client.
 
-const GUTTER = 58;
+const GUTTER = 74;
 const HEAD = 26;
 const NODE_LANE = 92;
 const CLIENT_LANE = 40;
@@ -10,7 +10,7 @@ const BAND = 15;
 function makePainter(data, canvas) {
   const { scene } = data;
   const context = canvas.getContext('2d');
-  const painter = { selected: null, hover: null, hits: [], visible: 0 };
+  const painter = { selected: null, hover: null, hits: [], visible: 0, bands: 0 };
   let colours = {};
   painter.readColours = () => {
     const style = getComputedStyle(document.documentElement);
@@ -18,13 +18,14 @@ function makePainter(data, canvas) {
     colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
   };
   painter.readColours();
+  painter.colour = (name) => colours[name];
 
   painter.layout = (filter, things) => {
     const rows = new Map();
     things.filter((thing) => thing.form === 'operation').forEach((thing) => rows.set(thing.lane, Math.max(rows.get(thing.lane) ?? 1, thing.row + 1)));
     let top = HEAD;
     painter.lanes = [...scene.lanes.keys()].filter((lane) => filter.lanes.has(lane)).map((lane) => {
-      const isNode = scene.lanes[lane].startsWith('n');
+      const isNode = data.isNode[lane];
       const height = isNode ? NODE_LANE : Math.max(CLIENT_LANE, 18 + OPERATION_ROW * (rows.get(lane) ?? 1));
       const place = { lane, isNode, top, height, name: scene.lanes[lane] };
       top += height;
@@ -50,6 +51,7 @@ function makePainter(data, canvas) {
     context.textBaseline = 'middle';
     painter.hits = [];
     painter.visible = 0;
+    painter.bands = 0;
     const x = (at) => GUTTER + ((at - view.left) / (view.right - view.left)) * (width - GUTTER - 10);
     painter.x = x;
     const inView = (thing) => thing.end >= view.left && thing.begin <= view.right;
@@ -119,7 +121,7 @@ function makePainter(data, canvas) {
       context.fillText(`${(at / 1e6).toFixed(digits)} s`, x(at), 12);
     }
     context.textAlign = 'left';
-    if (scene.whole_from > view.left) {
+    if (scene.whole_from > Math.max(0, view.left)) {
       context.fillStyle = colours.soft;
       context.fillText('← messages and events from before are left out', Math.max(GUTTER, Math.min(x(scene.whole_from) - 290, width - 300)), HEAD + 8);
     }
@@ -138,6 +140,7 @@ function makePainter(data, canvas) {
       const right = Math.min(width, x(until));
       context.fillStyle = [colours.follower, colours.candidate, colours.candidate, colours.leader][state[2]];
       context.fillRect(left, top, Math.max(1, right - left), BAND);
+      painter.bands += 1;
       if (right - left > 18) {
         context.fillStyle = state[2] ? colours['band-ink'] : colours.ink;
         context.fillText(String(state[0]), left + 7, top + BAND / 2 + 0.5);

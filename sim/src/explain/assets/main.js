@@ -34,6 +34,10 @@ async function start() {
     say('visible', painter.visible);
     say('view', `${Math.round(view.left)} ${Math.round(view.right)}`);
     say('lanes', painter.lanes.length);
+    say('bands', painter.bands);
+    say('ink', painter.colour('ink'));
+    say('proofs', byId('evidence').children.length);
+    say('conflicts', byId('conflict').children.length);
     say('ready', 'yes');
   }
 
@@ -97,6 +101,17 @@ async function start() {
     redraw();
   }
 
+  // The middle of what is drawn, where nothing lighter lies over it.
+  function clickOn(form) {
+    const middle = ({ line, point, area }) => point ?? (line ? [(line[0] + line[2]) / 2, (line[1] + line[3]) / 2] : [area[0] + area[2] / 2, area[1] + area[3] / 2]);
+    const isBetweenNodes = ({ thing }) => thing.lanes.every((lane) => data.isNode[lane]);
+    const hits = painter.hits.filter((hit) => hit.thing.form === form && isBetweenNodes(hit) && painter.at(...middle(hit)) === hit.thing);
+    if (!hits.length) return;
+    const [left, top] = middle(hits[0]);
+    const corner = canvas.getBoundingClientRect();
+    for (const kind of ['pointerdown', 'pointerup']) canvas.dispatchEvent(new PointerEvent(kind, { clientX: corner.left + left, clientY: corner.top + top, bubbles: true }));
+  }
+
   fillPanels(data, things, select);
   byId('in').addEventListener('click', () => zoom(0.5));
   byId('out').addEventListener('click', () => zoom(2));
@@ -116,7 +131,7 @@ async function start() {
   let drag = null;
   canvas.addEventListener('pointerdown', (event) => {
     drag = { x: event.offsetX, y: event.offsetY, left: view.left, right: view.right, top: view.top, isMoved: false };
-    canvas.setPointerCapture(event.pointerId);
+    if (event.isTrusted) canvas.setPointerCapture(event.pointerId);
     canvas.classList.add('dragging');
   });
   canvas.addEventListener('pointermove', (event) => {
@@ -166,6 +181,9 @@ async function start() {
   if (address.has('left')) show(Number(address.get('left')), Number(address.get('right')));
   else if (scene.end > 2 * FIRST_SPAN) violation();
   else show(0, scene.end);
+  // Presses the mouse where the first thing of this form is drawn, so that a test clicks as people do.
+  const clicked = address.get('click');
+  if (clicked) setTimeout(() => clickOn(clicked), 300);
   if (address.has('press')) setTimeout(() => [...address.get('press')].forEach((key) => keys[key]?.()), 50);
 }
 

@@ -30,7 +30,7 @@ function fillPanels(data, things, select) {
   byId('order').hidden = conflict.length === 0;
   const placed = data.operations.filter((operation) => operation.place !== null).length;
   byId('prefix').textContent = `The longest linearizable prefix holds ${placed} of ${data.operations.length} operations.`;
-  byId('counts').textContent = `${data.nodes} nodes, ${data.operations.length} operations, ${data.scene.flights.length} messages, ${seconds(data.scene.end)}`;
+  byId('counts').textContent = `${data.isNode.filter(Boolean).length} nodes, ${data.operations.length} operations, ${data.scene.flights.length} messages, ${seconds(data.scene.end)}`;
 }
 
 // The state of a node as rows; what another moment has otherwise is marked.
@@ -45,7 +45,7 @@ function stateTable(data, columns) {
     for (const { lane, at, since } of columns) {
       const state = stateAt(data.scene, lane, at);
       const before = since === undefined ? null : stateAt(data.scene, lane, since);
-      const value = state && (name === 'role' ? data.roleNames[state[number]] : (name === 'vote' || name === 'leader') ? (state[number] ? `n${state[number]}` : 'none') : String(state[number]));
+      const value = state && (name === 'role' ? data.roleNames[state[number]] : (name === 'vote' || name === 'leader') ? (state[number] ? data.names[state[number]] ?? state[number] : 'none') : String(state[number]));
       row.append(element('td', value ?? '–', state && before && state[number] !== before[number] ? 'changed' : undefined));
     }
     table.append(row);
@@ -55,7 +55,7 @@ function stateTable(data, columns) {
 
 function describe(data, thing) {
   const lane = (number) => data.scene.lanes[number];
-  const isNode = (number) => lane(number).startsWith('n');
+  const isNode = (number) => data.isNode[number];
   const parts = [];
   if (thing.form === 'message') {
     parts.push(element('p', `${lane(thing.from)} → ${lane(thing.to)}: ${thing.text}`));
