@@ -227,11 +227,7 @@ impl World {
     }
 
     /// `to` is to lead, an operator says to the node `leader`; the answer is what came of it, if that node runs.
-    pub(crate) async fn transfer(
-        &self,
-        leader: NodeId,
-        to: NodeId,
-    ) -> Option<Result<NodeId, TransferError>> {
+    pub(crate) async fn transfer(&self, leader: NodeId, to: NodeId) -> Option<Result<NodeId, TransferError>> {
         Some(match self.reached(leader)? {
             Reached::Kv(handle) => handle.transfer(to).await,
             Reached::Ctrler(handle) => handle.transfer(to).await,
