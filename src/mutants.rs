@@ -262,7 +262,7 @@ catalogue! {
     ShardkvSessionsNotMoved = "shardkv"."sessions_not_moved", caught by "kv.exactly_once" at [Unit, Core, Model, Simulation],
         "The sessions of a shard stay behind when it moves; a retry at the new owner is executed again.",
         seen in "MIT 6.824 lab 4, for which its tests look; no public report known";
-    ShardkvSkipConfig = "shardkv"."skip_config", caught by "shard.config_order" at [Unit, Core, Model, Simulation],
+    ShardkvSkipConfig = "shardkv"."skip_config", caught by "shard.config_order" at [Unit, Core, Model],
         "A group adopts a config without those before it.",
         seen in "MIT 6.824 lab 4, TestMissChange; no public report known";
     ShardkvPullFromNewer = "shardkv"."pull_from_newer", caught by "shard.no_loss" at [Unit, Core, Model, Simulation],
