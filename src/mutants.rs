@@ -272,7 +272,7 @@ catalogue! {
     ShardkvDeleteReturned = "shardkv"."delete_returned", caught by "shard.no_loss" at [Unit, Core, Model, Simulation],
         "Deleting a shard's old data also deletes that of the same shard, which has come back.",
         seen in "class of nuclia/nucliadb#3022";
-    ShardkvNeverDeletes = "shardkv"."never_deletes", caught by "shard.gc" at [Unit, Core, Model, Simulation],
+    ShardkvNeverDeletes = "shardkv"."never_deletes", caught by "shard.no_loss" at [Unit, Core, Model, Simulation],
         "The record of a copy that is not needed any more goes, and its keys stay.",
         seen in "eRaft B29: what a snapshot left out stayed in the store and came back";
     ShardkvWriteWhileBePulling = "shardkv"."write_while_be_pulling", caught by "shard.single_owner" at [Unit, Core, Model, Simulation],

@@ -342,6 +342,11 @@ fn every_claim_about_a_sharded_store_can_fail() {
         let message = refuted(&steps.replace("JOINED", joined), sharded);
         assert!(message.contains(said), "{steps}: {message}");
     }
+    // What operators were told counts for no client.
+    let steps = r#"{ do = "operate", commands = "join g100" }, { do = "crash", nodes = "g100" },
+        { do = "operate", commands = "move 0 g100; unpin 0" }, { do = "clients_done", within_ms = 2000 }"#;
+    let message = refuted(steps, &format!("{sharded}[workload]\nclients = 1\noperations = 2\n"));
+    assert!(message.contains("0 of 2 operations"), "{message}");
 }
 
 /// With `mutant`, one oracle alone sees something in a scenario, and what it says.
@@ -378,7 +383,7 @@ fn sharded_scripts_show_planted_bugs() {
             "sim.script",
             "did not end within 3000",
         ),
-        ("TestChallenge1Delete.toml", "shardkv.never_deletes", "sim.script", "which its group does not own"),
+        ("TestChallenge1Delete.toml", "shardkv.never_deletes", "sim.script", "of shard 0 from several times"),
         (
             "TestChallenge1Delete.toml",
             "shardkv.never_deletes",
@@ -388,8 +393,8 @@ fn sharded_scripts_show_planted_bugs() {
         (
             "../scripted/shards_cross_three_owners.toml",
             "shardkv.sessions_not_moved",
-            "kv.exactly_once",
-            "took effect at index",
+            "sim.script",
+            "operations were acknowledged within",
         ),
     ] {
         let message = shown(file, mutant, oracle);

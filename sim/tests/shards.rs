@@ -5,7 +5,7 @@ use eraft::mutants::{CATALOGUE, Layer, MutantId, Mutants};
 use eraft_sim::core::{Options, Verdict};
 use eraft_sim::shards::{ShardsReport, run};
 
-/// What finds each bug, and within how many seeds.
+/// What finds each bug first, from seed 0 on, and within how many seeds; the catalogue names what finds it most often.
 const EXAM: [(MutantId, &str, u64); 14] = [
     (MutantId::CtrlerHashOrder, "ctrler.deterministic", 100),
     (MutantId::CtrlerMovesTooMany, "ctrler.minimal", 100),
@@ -16,9 +16,9 @@ const EXAM: [(MutantId, &str, u64); 14] = [
     (MutantId::ShardkvDeleteBeforeCommit, "shard.no_loss", 100),
     (MutantId::ShardkvSessionsNotMoved, "kv.exactly_once", 100),
     (MutantId::ShardkvSkipConfig, "shard.config_order", 100),
-    (MutantId::ShardkvPullFromNewer, "shard.no_loss", 100),
+    (MutantId::ShardkvPullFromNewer, "kv.exactly_once", 100),
     (MutantId::ShardkvDeleteReturned, "shard.no_loss", 100),
-    (MutantId::ShardkvNeverDeletes, "shard.gc", 100),
+    (MutantId::ShardkvNeverDeletes, "shard.no_loss", 100),
     (MutantId::ShardkvWriteWhileBePulling, "shard.single_owner", 100),
     (MutantId::ShardkvUnaffectedBlocked, "sim.liveness", 100),
 ];
@@ -48,8 +48,8 @@ fn the_exam_is_that_of_the_catalogue() {
     let expected = CATALOGUE.iter().filter(|mutant| {
         mutant.layers.contains(&Layer::Core) && ["ctrler", "shardkv"].contains(&mutant.group)
     });
-    let expected: Vec<(MutantId, &str)> = expected.map(|mutant| (mutant.mutant, mutant.oracle)).collect();
-    assert_eq!(EXAM.map(|(mutant, oracle, _)| (mutant, oracle)).to_vec(), expected);
+    let expected: Vec<MutantId> = expected.map(|mutant| mutant.mutant).collect();
+    assert_eq!(EXAM.map(|(mutant, ..)| mutant).to_vec(), expected);
 }
 
 #[test]
