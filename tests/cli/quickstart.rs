@@ -27,7 +27,7 @@ fn block() -> String {
     block.to_owned()
 }
 
-/// The script with ports that are free here, and the addresses of the controllers.
+/// The script with ports that are free here.
 fn with_free_ports(script: &str) -> String {
     let mut ports: BTreeMap<String, u16> = BTreeMap::new();
     for rest in script.split(HOST).skip(1) {
@@ -48,7 +48,7 @@ struct Shell(Child);
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        // SAFETY: kill has no preconditions; the group is the shell's own, and the shell was not waited for before.
+        // SAFETY: kill has no preconditions; the group is the shell's own.
         unsafe { libc::kill(-self.0.id().cast_signed(), libc::SIGKILL) };
         let _ = self.0.wait();
     }
