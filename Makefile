@@ -31,7 +31,7 @@ fuzz: ## the swarm campaign, bounded
 	cargo sim mutants --check
 	cargo sim corpus run
 	cargo sim model --distinct-min 2000000
-	@scripts/same-digests 0..20
+	@scripts/same-digests kv=0..20 ctrler=0..6 shardkv=0..6
 	@scripts/no-mutants
 
 LAB_SEEDS ?= 0..50

@@ -4,7 +4,8 @@
 use eraft::mutants::{CATALOGUE, Layer, MutantId, Mutants};
 use eraft_sim::core::{CoreReport, Options, Verdict, run};
 
-/// What finds each bug, and within how many seeds.
+/// What finds each bug first, from seed 0 on, and within how many seeds. Over many ranges of seeds something else may
+/// find it more often: that is what the catalogue names.
 const EXAM: [(MutantId, &str, u64); 27] = [
     (MutantId::ElectionVoteNotDurable, "raft.vote_once", 50),
     (MutantId::ElectionVoteWithoutLogCheck, "raft.leader_completeness", 2000),
@@ -68,13 +69,13 @@ fn healthy_code_passes_and_every_invariant_judges() {
 
 #[test]
 fn the_exam_is_that_of_the_catalogue() {
-    let expected: Vec<(MutantId, &str)> = CATALOGUE
+    let expected: Vec<MutantId> = CATALOGUE
         .iter()
         .filter(|mutant| mutant.layers.contains(&Layer::Core))
         .filter(|mutant| !["ctrler", "shardkv"].contains(&mutant.group)) // see shards.rs
-        .map(|mutant| (mutant.mutant, mutant.oracle))
+        .map(|mutant| mutant.mutant)
         .collect();
-    assert_eq!(EXAM.map(|(mutant, oracle, _)| (mutant, oracle)).to_vec(), expected);
+    assert_eq!(EXAM.map(|(mutant, ..)| mutant).to_vec(), expected);
 }
 
 #[test]

@@ -14,40 +14,33 @@ use eraft_sim::runner::{Leak, RunOptions, run};
 use eraft_sim::scenario::Scenario;
 use eraft_sim::trace::{Reader, diff};
 
-/// Seeds of the swarm that are run in every way.
-const SEEDS: u64 = 20;
+/// The swarms that are run in every way: one group, controllers, and the whole sharded store; with so many seeds.
+const SWARMS: [(&str, u64); 3] = [(KV, 20), (CTRLER, 6), (SHARDKV, 6)];
+const KV: &str = "scenarios/swarm/kv.toml";
+const CTRLER: &str = "scenarios/swarm/ctrler.toml";
+const SHARDKV: &str = "scenarios/swarm/shardkv.toml";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
-fn swarm() -> Source {
-    let file = "scenarios/swarm/kv.toml".to_owned();
-    let text = std::fs::read_to_string(root().join(&file)).expect("the scenario is read");
+fn swarm(file: &str) -> Source {
+    let text = std::fs::read_to_string(root().join(file)).expect("the scenario is read");
+    let file = file.to_owned();
     let scenario = Scenario::parse(&file, &text).unwrap_or_else(|error| panic!("{error}"));
     Source { file, text, scenario }
 }
 
-fn digest_of(seed: u64, options: &RunOptions) -> Outcome {
-    run(eraft_sim::world::run, &swarm().request(seed, None), options).expect("no internal error")
+fn digest_of(file: &str, seed: u64, options: &RunOptions) -> Outcome {
+    run(eraft_sim::world::run, &swarm(file).request(seed, None), options).expect("no internal error")
 }
 
 /// The digests that the command prints, in a process of its own.
-fn digests_of_a_process(jobs: &str) -> Vec<String> {
-    let seeds = format!("0..{SEEDS}");
+fn digests_of_a_process(file: &str, seeds: u64, jobs: &str) -> Vec<String> {
+    let seeds = format!("0..{seeds}");
     let output = Command::new(env!("CARGO_BIN_EXE_eraft-sim"))
         .current_dir(root())
-        .args([
-            "fuzz",
-            "scenarios/swarm/kv.toml",
-            "--seeds",
-            &seeds,
-            "--jobs",
-            jobs,
-            "-o",
-            "json",
-            "--keep-going",
-        ])
+        .args(["fuzz", file, "--seeds", &seeds, "--jobs", jobs, "-o", "json", "--keep-going"])
         .output()
         .expect("the simulator runs");
     let lines = String::from_utf8(output.stdout).expect("text");
@@ -60,13 +53,14 @@ fn digests_of_a_process(jobs: &str) -> Vec<String> {
 
 #[test]
 fn a_seed_has_one_digest_in_this_process_in_others_and_whatever_the_jobs() {
-    let here: Vec<String> =
-        (0..SEEDS).map(|seed| format!("{:016x}", digest_of(seed, &RunOptions::default()).digest)).collect();
-    assert_eq!(here.len() as u64, SEEDS);
-    assert_eq!(here, digests_of_a_process("1"), "a fresh process");
-    assert_eq!(here, digests_of_a_process("2"), "a fresh process with two jobs");
-    let distinct: HashSet<&String> = here.iter().collect();
-    assert_eq!(distinct.len() as u64, SEEDS, "different seeds have different digests");
+    for (file, seeds) in SWARMS {
+        let digest = |seed| format!("{:016x}", digest_of(file, seed, &RunOptions::default()).digest);
+        let here: Vec<String> = (0..seeds).map(digest).collect();
+        assert_eq!(here, digests_of_a_process(file, seeds, "1"), "{file}: a fresh process");
+        assert_eq!(here, digests_of_a_process(file, seeds, "2"), "{file}: a fresh process with two jobs");
+        let distinct: HashSet<&String> = here.iter().collect();
+        assert_eq!(distinct.len() as u64, seeds, "{file}: different seeds have different digests");
+    }
 }
 
 /// Runs one seed until two runs with `leak` differ, and shows where.
@@ -75,7 +69,7 @@ fn assert_noticed(what: &str, leak: impl Fn() -> Leak) {
     let traced = |name: &str| {
         let path = directory.path().join(name);
         let options = RunOptions { trace: Some(path.clone()), leak: Some(leak()), ..RunOptions::default() };
-        (digest_of(3, &options).digest, path)
+        (digest_of(KV, 3, &options).digest, path)
     };
     let (first, one) = traced("one");
     // A leak may have the same value twice by chance; it will not have it ten times.
@@ -136,7 +130,7 @@ fn ambient_randomness_is_noticed() {
 fn a_thread_is_refused_and_located() {
     let line = line!() + 1;
     let leak = Leak(Arc::new(|| std::thread::spawn(|| 7).join().unwrap_or_default()));
-    let outcome = digest_of(3, &RunOptions { leak: Some(leak), ..RunOptions::default() });
+    let outcome = digest_of(KV, 3, &RunOptions { leak: Some(leak), ..RunOptions::default() });
     let violation = outcome.violation.expect("the thread is noticed");
     assert_eq!(violation.oracle, "sim.panic");
     for words in ["thread", "determinism.rs", &format!(":{line}:")] {
@@ -148,7 +142,7 @@ fn a_thread_is_refused_and_located() {
 fn a_number_that_is_always_the_same_is_no_leak() {
     let digest = || {
         let leak = Some(Leak(Arc::new(|| 7)));
-        digest_of(3, &RunOptions { leak, ..RunOptions::default() }).digest
+        digest_of(KV, 3, &RunOptions { leak, ..RunOptions::default() }).digest
     };
     assert_eq!(digest(), digest());
 }

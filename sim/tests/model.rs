@@ -46,7 +46,7 @@ fn a_model_that_reaches_nothing_is_no_pass() {
 /// A planted bug, in which model it is found, with which other bounds, and by which oracle.
 type Exam = (MutantId, &'static str, &'static [(&'static str, u8)], &'static str);
 
-const EXAM: [Exam; 19] = [
+const EXAM: [Exam; 20] = [
     (MutantId::ElectionVoteNotDurable, "election", &[], "raft.election_safety"),
     (MutantId::ElectionVoteTwice, "election", NO_CRASH, "raft.election_safety"),
     (MutantId::ElectionStaleVoteCounted, "election", NO_CRASH, "raft.election_safety"),
@@ -63,8 +63,9 @@ const EXAM: [Exam; 19] = [
     (MutantId::ShardkvDeleteBeforeCommit, "shards.move", &[], "shard.no_loss"),
     (MutantId::ShardkvSessionsNotMoved, "shards.move", &[], "kv.exactly_once"),
     (MutantId::ShardkvSkipConfig, "shards.back", &[], "shard.config_order"),
-    (MutantId::ShardkvPullFromNewer, "shards.back", &[], "sim.liveness"),
+    (MutantId::ShardkvPullFromNewer, "shards.back", &[], "shard.no_loss"),
     (MutantId::ShardkvDeleteReturned, "shards.back", &[], "shard.no_loss"),
+    (MutantId::ShardkvNeverDeletes, "shards.move", &[], "shard.gc"),
     (MutantId::ShardkvWriteWhileBePulling, "shards.move", &[], "shard.single_owner"),
 ];
 

@@ -268,18 +268,136 @@ fn every_claim_can_fail() {
     }
 }
 
+#[test]
+fn every_claim_about_a_sharded_store_can_fail() {
+    let sharded = "[cluster]\nctrlers = 3\ngroups = 2\njoined = 0\n";
+    let joined = r#"{ do = "operate", commands = "join g100+g101" }, { do = "settled", within_ms = 5000 },
+        { do = "placement", groups = ["g100", "g101"] },
+        { do = "put", by_shard = true, key = "k", value = "v{n}", count = 10 }"#;
+    for (steps, said) in [
+        // Commands of operators.
+        (r#"{ do = "operate", commands = "leave g100" }"#, "`leave g100` was refused: "),
+        (
+            r#"{ do = "operate", commands = "join g100", refused = true }"#,
+            "was not refused; it made config 1",
+        ),
+        (
+            r#"{ do = "crash", nodes = ["s1", "s2"] }, { do = "operate", commands = "join g100", within_ms = 2000 }"#,
+            "was not answered within 2000 ms",
+        ),
+        // Configs.
+        (
+            r#"{ do = "operate", commands = "join g100" }, { do = "placement", groups = ["g100", "g101"] }"#,
+            "config 1 has the groups",
+        ),
+        (
+            r#"{ do = "operate", commands = "join g100" }, { do = "placement", groups = ["g100"], moved = 9 }"#,
+            "10 shards changed their group, 9 have to",
+        ),
+        (
+            r#"{ do = "operate", commands = "join g100" }, { do = "placement", groups = ["g100"], configs = 2 }"#,
+            "config 1 followed on config 0",
+        ),
+        (
+            r#"JOINED, { do = "operate", commands = ["move 0 g101; move 1 g101; move 2 g101; move 3 g101",
+               "move 4 g101; move 5 g101; move 6 g101"] }, { do = "placement", groups = ["g100", "g101"] }"#,
+            "the shares are",
+        ),
+        (
+            r#"{ do = "operate", commands = "join g100" }, { do = "placed", shard = [0, 9], group = "g101" }"#,
+            "shard 0 is at",
+        ),
+        // Shards and their data.
+        (
+            r#"JOINED, { do = "crash", nodes = "g101" }, { do = "operate", commands = "leave g101" },
+               { do = "settled", within_ms = 3000 }"#,
+            "g100 does not serve shard",
+        ),
+        (
+            r#"JOINED, { do = "get", by_shard = true, key = "k", value = "w{n}", count = 10, of = "g101" }"#,
+            ", not \"w",
+        ),
+        (
+            r#"JOINED, { do = "crash", nodes = "g101" },
+               { do = "get", by_shard = true, key = "k", count = 10, of = "g101", within_ms = 2000 }"#,
+            "did not end within 2000 ms",
+        ),
+        (
+            r#"{ do = "operate", commands = "join g100" }, { do = "placement", groups = ["g100"] },
+               { do = "get", by_shard = true, key = "k", count = 10, of = "g101" }"#,
+            "no key is in a shard that g101 had",
+        ),
+        (
+            r#"JOINED, { do = "crash", nodes = "g101" },
+               { do = "get", by_shard = true, key = "k", count = 10, in_background = true },
+               { do = "ended", exactly = 6, for_ms = 2000 }"#,
+            "5 of 10 ended in 2000 ms, 6 have to",
+        ),
+        // Every node has the ten keys, or its half of them.
+        (
+            r#"JOINED, { do = "wait", ms = 500 }, { do = "stores_at_most", bytes = 60 }"#,
+            "bytes are in all stores",
+        ),
+    ] {
+        let message = refuted(&steps.replace("JOINED", joined), sharded);
+        assert!(message.contains(said), "{steps}: {message}");
+    }
+    // What operators were told counts for no client.
+    let steps = r#"{ do = "operate", commands = "join g100" }, { do = "crash", nodes = "g100" },
+        { do = "operate", commands = "move 0 g100; unpin 0" }, { do = "clients_done", within_ms = 2000 }"#;
+    let message = refuted(steps, &format!("{sharded}[workload]\nclients = 1\noperations = 2\n"));
+    assert!(message.contains("0 of 2 operations"), "{message}");
+}
+
+/// With `mutant`, one oracle alone sees something in a scenario, and what it says.
+fn shown(file: &str, mutant: &str, oracle: &str) -> String {
+    let path = directory().join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let source = source(file, format!("{text}\n[checks]\noracles = [\"{oracle}\"]\n"));
+    let found = (0..SEEDS_MAX).find_map(|seed| outcome(&source, seed, Some(mutant)).violation);
+    let found = found.unwrap_or_else(|| panic!("{file} does not see {mutant} in {SEEDS_MAX} seeds"));
+    assert_eq!(found.oracle, oracle, "{file} with {mutant}: {}", found.message);
+    found.message
+}
+
 /// The steps alone, without any other oracle, show planted bugs.
 #[test]
 fn scripts_show_planted_bugs() {
-    for (name, mutant) in [
-        ("TestInitialElection2A", "election.vote_twice"),
-        ("TestFailNoAgree2B", "replication.quorum_off_by_one"),
-        ("TestFigure82C", "disk.state_and_index_in_two_batches"),
+    for (file, mutant) in [
+        ("TestInitialElection2A.toml", "election.vote_twice"),
+        ("TestFailNoAgree2B.toml", "replication.quorum_off_by_one"),
+        ("TestFigure82C.toml", "disk.state_and_index_in_two_batches"),
     ] {
-        let text = std::fs::read_to_string(directory().join(format!("{name}.toml"))).expect("it is there");
-        let source = source(name, format!("{text}\n[checks]\noracles = [\"sim.script\"]\n"));
-        let found = (0..SEEDS_MAX).find_map(|seed| outcome(&source, seed, Some(mutant)).violation);
-        let found = found.unwrap_or_else(|| panic!("{name} does not see {mutant} in {SEEDS_MAX} seeds"));
-        assert_eq!(found.oracle, "sim.script", "{name} with {mutant}");
+        shown(file, mutant, "sim.script");
+    }
+}
+
+#[test]
+fn sharded_scripts_show_planted_bugs() {
+    for (file, mutant, oracle, said) in [
+        ("TestBasic.toml", "ctrler.moves_too_many", "sim.script", "shards changed their group"),
+        ("TestMulti.toml", "ctrler.old_query_gets_latest", "sim.script", "was asked for, and config"),
+        (
+            "TestChallenge2Unaffected.toml",
+            "shardkv.unaffected_blocked",
+            "sim.script",
+            "did not end within 3000",
+        ),
+        ("TestChallenge1Delete.toml", "shardkv.never_deletes", "sim.script", "of shard 0 from several times"),
+        (
+            "TestChallenge1Delete.toml",
+            "shardkv.never_deletes",
+            "shard.no_leak",
+            "which its group does not own",
+        ),
+        (
+            "../scripted/shards_cross_three_owners.toml",
+            "shardkv.sessions_not_moved",
+            "sim.script",
+            "operations were acknowledged within",
+        ),
+    ] {
+        let message = shown(file, mutant, oracle);
+        assert!(message.contains(said), "{file} with {mutant}: {message}");
     }
 }

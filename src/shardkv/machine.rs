@@ -150,7 +150,7 @@ impl ShardMachine {
         })
     }
 
-    /// Removes the first pairs of a confirmed shard.
+    /// Removes the first pairs of a confirmed shard that are left.
     fn delete(
         &self,
         view: &dyn View,
@@ -169,7 +169,13 @@ impl ShardMachine {
         }
         let within = Within::new(view, &prefix);
         let limit = PageLimit { pairs_max: DELETE_PAIRS_MAX, bytes_max: DELETE_BYTES_MAX };
-        let (pairs, all) = collect(&within, KeyRange::all(), limit)?;
+        let everything = KeyRange::all();
+        let range = match &tenure.deleted_to[..] {
+            [] => everything,
+            deleted_to => everything.after(deleted_to),
+        };
+        let (pairs, all) = collect(&within, range, limit)?;
+        let last = pairs.last().map(|(key, _)| key.clone());
         let mut writes = Batch::new();
         for (key, _) in pairs {
             writes.delete(key);
@@ -185,7 +191,10 @@ impl ShardMachine {
         if let Some(tenure) = tenures.0.get_mut(&born) {
             tenure.user_keys = tenure.user_keys.saturating_sub(users_in(&writes));
         }
-        tenures.deleted(born, content);
+        if self.mutants.is(MutantId::ShardkvNeverDeletes) {
+            (content, writes) = (Content::default(), Batch::new());
+        }
+        tenures.deleted(born, last, content);
         batch.extend_within(&prefix, writes);
         save_tenures(shard, &before, &tenures, batch);
         Ok(ShardReply::Done)

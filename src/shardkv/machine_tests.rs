@@ -1,5 +1,7 @@
 //! The machine: clients' commands by shard, what travels with a shard, what is deleted, what is refused.
 
+use std::cell::RefCell;
+
 use prost::Message as _;
 
 use super::testing::*;
@@ -10,7 +12,7 @@ use crate::proto::kv::RefusedReason;
 use crate::proto::shardkv::{self as pb, command};
 use crate::raft::Position;
 use crate::types::{ConfigNum, GroupId, Index, ShardId, Term};
-use crate::view::PageLimit;
+use crate::view::{KeyRange, PageLimit, Pair, View, ViewError};
 
 const SHARDS: usize = 4;
 
@@ -160,6 +162,25 @@ fn eraft_b01_deleting_a_shard_leaves_its_neighbours_alone_and_a_pull_gives_that_
     world.check_settled();
 }
 
+/// A state that notes where each page of data begins that is read.
+struct Noting<'a> {
+    map: &'a Map,
+    starts: RefCell<Vec<Vec<u8>>>,
+}
+
+impl View for Noting<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
+        View::get(self.map, key)
+    }
+
+    fn page(&self, range: &KeyRange, limit: PageLimit) -> Result<Vec<Pair>, ViewError> {
+        if range.start.starts_with(b"d/") {
+            self.starts.borrow_mut().push(range.start.clone());
+        }
+        self.map.page(range, limit)
+    }
+}
+
 #[test]
 fn eraft_b06_b28_a_large_shard_goes_in_bounded_chunks_and_is_deleted_in_bounded_steps() {
     let mut world = World::new(2, 1);
@@ -210,9 +231,19 @@ fn eraft_b06_b28_a_large_shard_goes_in_bounded_chunks_and_is_deleted_in_bounded_
     let confirm = pb::Confirm { shard: 0, epoch: 1, by: Some(by.into()) };
     assert_eq!(world.group(1).apply(command::Operation::Confirm(confirm)), ShardReply::Done);
     let mut left = world.groups[&GroupId(1)].stored(0);
-    let mut steps = 0;
+    let (mut steps, mut gone) = (0, None);
     while left != Content::default() {
-        world.group(1).apply(command::Operation::Delete(pb::Delete { shard: 0, born: 1 }));
+        let delete = command::Operation::Delete(pb::Delete { shard: 0, born: 1 });
+        let group = &world.groups[&GroupId(1)];
+        let noting = Noting { map: &group.map, starts: RefCell::default() };
+        let command = pb::Command { operation: Some(delete.clone()) }.encode_to_vec();
+        let at = Position { index: Index(group.index + 1), term: Term(1) };
+        let (batch, _) = group.machine.apply(&noting, at, &command).unwrap();
+        let start = noting.starts.into_inner().into_iter().min();
+        assert!(start > gone, "step {steps} goes again through what is gone: {start:?} after {gone:?}");
+        let data = |key: &&Vec<u8>| key.starts_with(b"d/");
+        gone = batch.writes.iter().map(|(key, _)| key).filter(data).max().cloned();
+        world.group(1).apply(delete);
         let now = world.groups[&GroupId(1)].stored(0);
         assert!(left.keys - now.keys <= DELETE_PAIRS_MAX as u64);
         assert!(left.bytes - now.bytes <= (DELETE_BYTES_MAX + 64 * 1024) as u64);

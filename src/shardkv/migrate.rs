@@ -74,6 +74,9 @@ pub struct Tenure {
     pub offset: i64,
     /// The shard's position when it was taken away.
     pub frozen: u64,
+    /// While it is being deleted: everything up to this key is gone. The next step goes on behind it; a store keeps
+    /// traces of what it deleted, and would go through all of them again from the beginning.
+    pub deleted_to: Vec<u8>,
 }
 
 /// Where the data of a tenure is.
@@ -141,6 +144,7 @@ impl Tenure {
             user_keys: 0,
             offset: 0,
             frozen: 0,
+            deleted_to: Vec::new(),
         }
     }
 
@@ -399,10 +403,12 @@ impl Tenures {
         }
     }
 
-    /// A part of the confirmed data under the name `born` was deleted; `content` is what is left.
-    pub fn deleted(&mut self, born: ConfigNum, content: Content) {
+    /// A part of the confirmed data under the name `born` was deleted, up to the key `last` if there was any; `content`
+    /// is what is left.
+    pub fn deleted(&mut self, born: ConfigNum, last: Option<Vec<u8>>, content: Content) {
         if let Some(tenure) = self.0.get_mut(&born) {
             tenure.content = content;
+            tenure.deleted_to = last.unwrap_or_default();
             self.forget();
         }
     }

@@ -227,6 +227,7 @@ mod mutants {
             MutantId::ShardkvSkipConfig,
             MutantId::ShardkvPullFromNewer,
             MutantId::ShardkvDeleteReturned,
+            MutantId::ShardkvNeverDeletes,
             MutantId::ShardkvWriteWhileBePulling,
         ] {
             // `adopt_next` never skips: that one is found by the test that tries to.

@@ -188,24 +188,24 @@ impl ShardMachine {
             return Ok(Pulled::NotYet(format!("config {} is not adopted here", by.epoch)));
         }
         let tenures = load_tenures(view, shard)?;
-        let newer = self.mutants.is(MutantId::ShardkvPullFromNewer);
-        let asked = if newer { tenures.last() } else { tenures.of_epoch(epoch) };
-        let Some(tenure) = asked else { return Ok(Pulled::Gone) };
+        let Some(tenure) = tenures.of_epoch(epoch) else { return Ok(Pulled::Gone) };
         match (&tenure.stage, tenure.next) {
             (Stage::Deleting, _) => return Ok(Pulled::Gone),
             (Stage::Pulling(_), _) => return Ok(Pulled::NotYet("it has not arrived here".to_owned())),
-            (Stage::Here, next) if next == Next::Group(by) || newer => {}
+            (Stage::Here, next) if next == Next::Group(by) => {}
             (Stage::Here, next) => {
                 return Ok(Pulled::NotYet(format!("it is followed by {next:?}, not by {by:?}")));
             }
         }
-        let prefix = data_prefix(shard, tenure.born);
+        let newest = tenures.last().filter(|_| self.mutants.is(MutantId::ShardkvPullFromNewer));
+        let (data, frozen) = (newest.unwrap_or(tenure), tenure.frozen);
+        let prefix = data_prefix(shard, data.born);
         let within = Within::new(view, &prefix);
         let sessions_stay = self.mutants.is(MutantId::ShardkvSessionsNotMoved);
         let moved = if sessions_stay { KeyRange::prefix(USER_PREFIX) } else { KeyRange::all() };
         let range = if after.is_empty() { moved } else { moved.after(after) };
         let (pairs, all) = collect(&within, range, limit)?;
-        let whole = all.then_some((tenure.content, tenure.frozen));
+        let whole = all.then_some((data.content, frozen));
         Ok(Pulled::Chunk(pack(shard, by, after, pairs, whole)))
     }
 

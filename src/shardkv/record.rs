@@ -133,6 +133,7 @@ fn encode(tenure: &Tenure) -> pb::Tenure {
         user_keys: tenure.user_keys,
         offset: tenure.offset,
         frozen: tenure.frozen,
+        deleted_to: tenure.deleted_to.clone().into(),
         source_at: tenure.source_at.as_ref().map_or_else(Vec::new, |at| at.as_slice().to_vec()),
     }
 }
@@ -163,6 +164,7 @@ fn decode(record: pb::Tenure) -> Option<Tenure> {
         user_keys: record.user_keys,
         offset: record.offset,
         frozen: record.frozen,
+        deleted_to: record.deleted_to.into(),
     })
 }
 

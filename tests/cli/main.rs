@@ -6,6 +6,7 @@ mod data;
 mod member;
 mod placement;
 mod processes;
+mod quickstart;
 mod servers;
 mod support;
 mod unknown;

@@ -96,7 +96,9 @@ fn a_plan_says_what_would_move_and_moves_nothing() {
     let said = ctrlers.run(&["rebalance", "plan", "--leave", "100"]);
     let lines: Vec<_> = said.text().lines().collect();
     assert_eq!((lines[0], lines[5]), ("config 2: 4 of 10 shards would move", "SHARD\tFROM\tTO"), "{said:?}");
-    ctrlers.run(&["rebalance", "plan", "--leave", "999"]).failed(1, &["refused", "group 999 is not joined"]);
+    ctrlers
+        .run(&["rebalance", "plan", "--leave", "999"])
+        .failed(1, &["refused", "group 999 is not joined", "eraft join"]);
     assert_eq!(owners(&ctrlers), now);
 }
 
@@ -114,15 +116,23 @@ fn eraft_b08_b09_b10_bad_input_is_a_sentence_and_harms_nothing() {
         (&["join", "100:typo"], 2, &["100:typo", "write it like 100=HOST:PORT,HOST:PORT"]),
         (&["join", "102="], 2, &["102=", "HOST:PORT"]),
         (&["move", "abc", "1"], 2, &["abc"]),
-        (&["move", "10", "100"], 1, &["move 10 100", "refused", "shard 10 does not exist", "0 to 9"]),
-        (&["move", "3", "999"], 1, &["move 3 999", "refused", "group 999 is not joined"]),
+        (
+            &["move", "10", "100"],
+            1,
+            &["move 10 100", "refused", "shard 10 does not exist", "0 to 9; give one of these"],
+        ),
+        (
+            &["move", "3", "999"],
+            1,
+            &["move 3 999", "refused", "group 999 is not joined", "eraft query", "eraft join"],
+        ),
         (&["move", "3", "0"], 1, &["group 0 is nobody"]),
-        (&["leave", "999"], 1, &["leave 999", "refused", "group 999 is not joined"]),
+        (&["leave", "999"], 1, &["leave 999", "refused", "group 999 is not joined", "eraft query"]),
         (&["leave", "100", "999"], 1, &["group 999 is not joined"]),
         (&["query", "99999"], 1, &["query 99999", "no such config", "0 to 1 are kept"]),
         (&["rollback", "99999"], 1, &["config 99999 is not there", "0 to 1 are kept"]),
         (&["rollback", "1"], 1, &["change nothing"]),
-        (&["unpin", "3"], 1, &["shard 3 is not pinned"]),
+        (&["unpin", "3"], 1, &["shard 3 is not pinned", "eraft move"]),
         (&["join", "0=10.0.0.9:1"], 1, &["group 0 is nobody"]),
         (&["join", "102=10.0.0.9:1", "102=10.0.0.8:1"], 1, &["group 102 is named twice"]),
         (&["join", taken], 1, &["10.0.0.100:6002 is an address of group 100 already"]),

@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::support::{eraft, run};
+use crate::support::{Ctrlers, eraft, run};
 
 /// Opens sessions, and answers nothing else.
 struct Silent;
@@ -42,18 +42,36 @@ impl Kv for Silent {
     }
 }
 
-#[test]
-fn no_answer_to_a_mutation_is_exit_code_4() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+/// Serves on the runtime; the address.
+fn serve(runtime: &tokio::runtime::Runtime) -> String {
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    let cluster = listener.local_addr().unwrap().to_string();
+    let address = listener.local_addr().unwrap().to_string();
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
     let router = tonic::transport::Server::builder().add_service(KvServer::new(Silent));
     runtime.spawn(router.serve_with_incoming(incoming));
+    address
+}
+
+#[test]
+fn no_answer_to_a_mutation_is_exit_code_4() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cluster = serve(&runtime);
     let said =
         |arguments: &[&str]| run(eraft().args(arguments).args(["--cluster", &cluster, "--timeout", "500ms"]));
     said(&["put", "a", "1"]).failed(4, &["put \"a\"", "outcome unknown", "may have been executed"]);
     said(&["cas", "a", "1", "2"]).failed(4, &["cas \"a\"", "outcome unknown"]);
     said(&["get", "a"]).failed(3, &["get \"a\"", "not executed"]);
     said(&["bench", "--seconds", "1", "--clients", "1", "--mix", "put=1"]).failed(4, &["outcome unknown"]);
+}
+
+/// The same through controllers: the group that has the shard takes the mutation and never answers.
+#[test]
+fn no_answer_of_a_shards_group_is_exit_code_4() {
+    let (runtime, directory) = (tokio::runtime::Runtime::new().unwrap(), tempfile::tempdir().unwrap());
+    let ctrlers = Ctrlers::start(directory.path());
+    ctrlers.run(&["join", &format!("100={}", serve(&runtime))]).printed("OK: config 1\n");
+    let said = |arguments: &[&str]| ctrlers.run(&[arguments, &["--timeout", "1s"]].concat());
+    said(&["put", "a", "1"]).failed(4, &["put \"a\"", "outcome unknown", "may have been executed"]);
+    said(&["append", "a", "1"]).failed(4, &["append \"a\"", "outcome unknown"]);
+    said(&["get", "a"]).failed(3, &["get \"a\"", "not executed"]);
 }

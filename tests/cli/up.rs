@@ -178,3 +178,36 @@ fn a_sharded_cluster_is_ready_at_once_and_goes_on_where_it_stopped() {
     let said = run(&mut up(directory.path(), port, &[]));
     said.failed(2, &["data of group 102", "--groups"]);
 }
+
+/// In eRaft each of these ended controllers, or took shards away from everybody (B8, B9, B10).
+#[test]
+fn bad_commands_are_refused_and_a_cluster_goes_on_as_if_nothing_had_been() {
+    let (directory, port) = (tempfile::tempdir().unwrap(), free_ports(9));
+    let (_server, _) = start(directory.path(), port, &[], 9);
+    let ctrlers = addresses(port, 3);
+    let client = |arguments: &[&str]| run(eraft().args(arguments).env("ERAFT_CTRLERS", &ctrlers));
+    let config = client(&["query", "-o", "json"]).json();
+    let keys: Vec<String> = (0..20).map(|key| format!("k{key}")).collect();
+    keys.iter().for_each(|key| client(&["put", key, "0"]).printed("OK\n"));
+    let cases: [(&[&str], i32, &[&str]); 6] = [
+        (&["join", "100:typo"], 2, &["100:typo", "write it like 100=HOST:PORT"]),
+        (&["move", "10", "100"], 1, &["move 10 100: refused: shard 10 does not exist", "give one of these"]),
+        (&["move", "3", "999"], 1, &["move 3 999: refused: group 999 is not joined", "eraft query"]),
+        (&["move", "abc", "1"], 2, &["'abc'", "--help"]),
+        (&["leave", "999"], 1, &["leave 999: refused: group 999 is not joined", "eraft query"]),
+        (&["query", "99999"], 1, &["query 99999: there is no such config", "0 to 1 are kept"]),
+    ];
+    let mut expected = "0".to_owned();
+    for (arguments, code, words) in cases {
+        client(arguments).failed(code, words);
+        assert_eq!(client(&["query", "-o", "json"]).json(), config, "after {arguments:?}");
+        expected.push('+');
+        for key in &keys {
+            client(&["append", key, "+"]).printed("OK\n");
+            client(&["get", key]).printed(&expected);
+        }
+    }
+    // What is right is still done.
+    client(&["move", "3", "101"]).printed("OK: config 2\n");
+    keys.iter().for_each(|key| client(&["get", key]).printed(&expected));
+}

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -19,8 +20,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// Nodes of each group, and controllers.
 const REPLICAS: u16 = 3;
 
-/// What a group fetches from others, so that shards are on their way for a while.
-const PULL_RATE: (&str, &str) = ("ERAFT_PULL_BYTES_PER_SECOND_MAX", "4MiB");
+/// What a group fetches from others per second, so that shards are on their way for a while.
+pub const PULL_BYTES_PER_SECOND: usize = 4 << 20;
 
 /// A node, by what it is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,11 @@ impl Cluster {
         println!("ready after {:?}", begun.elapsed());
         let nodes = ready["nodes"].as_array().expect("nodes").clone();
         Self { home, port, up, nodes, others: Vec::new(), config: 1 }
+    }
+
+    /// A directory that goes with the cluster.
+    pub fn home(&self) -> &Path {
+        self.home.path()
     }
 
     pub fn ctrlers(&self) -> String {
@@ -200,13 +206,6 @@ impl Cluster {
         }
     }
 
-    /// How many shards are on their way.
-    pub fn on_the_way(&self) -> usize {
-        let leaders = self.leaders();
-        let shards = leaders.iter().filter_map(|leader| leader["shards"].as_array());
-        shards.flatten().filter(|shard| shard["state"] == "Pulling").count()
-    }
-
     /// `kill -9` of a node.
     pub fn kill(&mut self, node: &Node) {
         println!("kill -9 of {node:?}");
@@ -267,17 +266,17 @@ impl Drop for Cluster {
 }
 
 /// The binary with no `ERAFT_…` of the environment.
-fn eraft() -> Command {
+pub fn eraft() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eraft"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ERAFT_")) {
         command.env_remove(name);
     }
-    command.env(PULL_RATE.0, PULL_RATE.1).stdin(Stdio::null());
+    command.env("ERAFT_PULL_BYTES_PER_SECOND_MAX", PULL_BYTES_PER_SECOND.to_string()).stdin(Stdio::null());
     command
 }
 
 /// The child ends when this thread does, however that is.
-fn dies_with_us(command: &mut Command) -> &mut Command {
+pub fn dies_with_us(command: &mut Command) -> &mut Command {
     // SAFETY: between fork and exec only prctl is called, which is async-signal-safe.
     unsafe {
         command.pre_exec(|| {

@@ -7,17 +7,21 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use eraft::client::{Client, ClientOptions, Outcome};
+use eraft::ctrler::{SHARDS_DEFAULT, shard_of};
 use eraft::history::{Operation, Recorder};
 use eraft::server::surroundings;
-use eraft::types::NodeId;
+use eraft::shardkv::CHUNK_LIMIT;
+use eraft::types::{NodeId, ShardId};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+
+use super::cluster::PULL_BYTES_PER_SECOND;
 
 const CLIENTS: u64 = 6;
 /// Spread over all shards.
 const KEYS: u64 = 40;
 /// What else is in the shards, so that they are on their way for a while: some chunks each.
-const BALLAST_KEYS: u64 = 120;
+const BALLAST_KEYS: u64 = 160;
 const BALLAST_BYTES: usize = 100 << 10;
 /// So that the processes have some of the machine, too.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -114,6 +118,14 @@ impl Load {
             history: self.shared.recorder.memory().expect("it is in memory"),
         }
     }
+}
+
+/// A shard takes at least this long to another group: its last part is asked for when all before it is paid for.
+pub fn moves_for_at_least(shard: u64) -> Duration {
+    let keys = (0..BALLAST_KEYS).map(|number| ballast(number).0);
+    let here = keys.filter(|key| shard_of(key, SHARDS_DEFAULT) == ShardId(shard)).count();
+    let before_the_last = (here * BALLAST_BYTES).saturating_sub(CHUNK_LIMIT.bytes_max + BALLAST_BYTES);
+    Duration::from_secs_f64(before_the_last as f64 / PULL_BYTES_PER_SECOND as f64)
 }
 
 /// A key that is written once, and its value.

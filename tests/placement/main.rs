@@ -2,17 +2,23 @@
 //! hand, and every leader is killed in the middle of it.
 #![cfg(all(not(madsim), target_os = "linux"))]
 
+mod bench;
 mod cluster;
 mod load;
 
 use std::time::{Duration, Instant};
 
+use bench::Bench;
 use cluster::Cluster;
 use eraft_checker::{Options, Verdict, check_jsonl};
-use load::Load;
+use load::{Load, moves_for_at_least};
 
 /// No operation may take longer, whatever happens: that is how long a shard may be refused.
 const OPERATION_MAX: Duration = Duration::from_secs(5);
+
+/// A leader must be killed before the shard that leaves it can have arrived. On a machine that is busy with something
+/// else that may take more than one attempt; this many do.
+const ROUNDS_MAX: usize = 12;
 
 /// The check of the history may take so long.
 const CHECK_MAX: Duration = Duration::from_secs(60);
@@ -23,6 +29,7 @@ const CHECK_MAX: Duration = Duration::from_secs(60);
 fn groups_join_and_leave_and_every_leader_is_killed_under_load() {
     let mut cluster = Cluster::start();
     let load = Load::start(&cluster.ctrlers());
+    let bench = Bench::start(&cluster.ctrlers(), cluster.home());
     load.runs_for(Duration::from_secs(1));
     cluster.expect_shards(&[(100, 5), (101, 5)]);
 
@@ -32,13 +39,21 @@ fn groups_join_and_leave_and_every_leader_is_killed_under_load() {
     cluster.expect_shards(&[(100, 4), (101, 3), (102, 3)]);
 
     // A shard leaves each group, and the group's leader dies with the shard on its way; then one more comes in.
-    let mut met = 0;
-    for (group, other) in [(100, 101), (101, 102), (102, 100)] {
+    let (mut met, mut rounds) = (0, 0);
+    for (group, other) in [(100, 101), (101, 102), (102, 100)].into_iter().cycle() {
+        if rounds >= 3 && met > 0 {
+            break;
+        }
+        assert!(rounds < ROUNDS_MAX, "each shard may have arrived before a leader was killed");
+        rounds += 1;
         let leaving = cluster.shards_of(group)[0];
         let leader = cluster.leader_of(group);
+        let begun = Instant::now();
         cluster.change(&["move", &leaving.to_string(), &other.to_string()]);
         cluster.kill(&leader);
-        met += cluster.on_the_way();
+        let (killed, moves) = (begun.elapsed(), moves_for_at_least(leaving));
+        println!("killed after {killed:?}, a move takes {moves:?} at least");
+        met += usize::from(killed < moves);
         load.runs_for(Duration::from_secs(1));
         let coming =
             *cluster.shards_of(other).iter().find(|shard| **shard != leaving).expect("another shard");
@@ -49,8 +64,6 @@ fn groups_join_and_leave_and_every_leader_is_killed_under_load() {
         cluster.change(&["unpin", &leaving.to_string()]);
         cluster.change(&["unpin", &coming.to_string()]);
     }
-
-    assert!(met > 0, "all shards had arrived before a leader was killed");
 
     // A whole group goes, and the controllers' leader with it.
     let leader = cluster.leader_of_ctrlers();
@@ -68,6 +81,7 @@ fn groups_join_and_leave_and_every_leader_is_killed_under_load() {
     cluster.settles();
     cluster.expect_shards(&[(100, 5), (101, 5)]);
 
+    bench.finish();
     let done = load.stop();
     println!("{} operations, the longest took {:?}", done.operations, done.longest.1);
     assert!(done.failures.is_empty(), "{:#?}", done.failures);

@@ -169,6 +169,17 @@ impl Cluster {
         self.run(client.change(Change::Join(pb::Groups { groups }))).expect_ok();
     }
 
+    /// A group at an address that is none of this cluster's joins.
+    pub fn join_stranger(&self, client: &Client, group: u64, address: SocketAddr) {
+        let groups = vec![pb::Group { group, addresses: vec![address.to_string()] }];
+        self.run(client.change(Change::Join(pb::Groups { groups }))).expect_ok();
+    }
+
+    /// Where a node is.
+    pub fn address(&self, group: u64, id: u64) -> SocketAddr {
+        self.members[&group].nodes[&NodeId(id)]
+    }
+
     pub fn leave(&self, client: &Client, groups: &[u64]) {
         let leave = pb::GroupIds { groups: groups.to_vec() };
         self.run(client.change(Change::Leave(leave))).expect_ok();

@@ -10,7 +10,7 @@ use super::cluster::{CTRLERS, Cluster, ExpectOk as _, wait_for};
 use super::load::Load;
 
 /// A key of `shard`, of ten.
-fn key_of(shard: u64) -> Bytes {
+pub fn key_of(shard: u64) -> Bytes {
     let of = |key: &String| eraft::ctrler::shard_of(key.as_bytes(), 10) == ShardId(shard);
     (0..).map(|number| format!("key {number}")).find(of).expect("some key").into()
 }

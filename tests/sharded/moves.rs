@@ -1,13 +1,21 @@
 //! Shards go from group to group.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use eraft::client::{Client, Outcome};
 use eraft::types::{GroupId, ShardId};
 
-use super::cluster::{Cluster, ExpectOk as _};
+use super::cluster::{Cluster, ExpectOk as _, wait_for};
+use super::faults::key_of;
 use super::load::Load;
+
+/// What a group takes over per second, in the test about it.
+const PULL_BYTES_PER_SECOND: u64 = 1 << 20;
+const VALUE_BYTES: u64 = 64 << 10;
 
 fn key(number: u64) -> Bytes {
     format!("user:{number:04}").into()
@@ -153,4 +161,99 @@ fn a_scan_sees_the_keys_of_all_shards_in_order_page_by_page() {
         let all: Vec<(Bytes, Bytes)> = (0..100).map(|n| (key(n), format!("{n}").into())).collect();
         assert_eq!(found, all);
     }
+}
+
+/// All pairs, page by page; each page lies behind the one before.
+async fn scan_all(client: &Client, prefix: &'static str, pairs_max: usize) -> Vec<(Bytes, Bytes)> {
+    let (mut found, mut after): (Vec<(Bytes, Bytes)>, Option<Bytes>) = (Vec::new(), None);
+    loop {
+        let page = client.scan(prefix.into(), after, pairs_max).await.expect_ok();
+        after = page.pairs.last().map(|(key, _)| key.clone());
+        found.extend(page.pairs);
+        if !page.more {
+            return found;
+        }
+    }
+}
+
+/// What `Client::scan` promises, while shards are on their way: no key twice, and none missed that was there all the time.
+#[test]
+fn a_scan_misses_nothing_and_sees_nothing_twice_while_shards_move() {
+    let cluster = Cluster::new(&[1, 2]);
+    let client = cluster.client(1);
+    cluster.join(&client, &[1, 2]);
+    put_all(&cluster, &client, 100);
+    let stop = Arc::new(AtomicBool::new(false));
+    // Others come and go between them.
+    let (writer, stopped) = (cluster.client(2), stop.clone());
+    let writing = cluster.spawn(async move {
+        for number in (0..100).cycle() {
+            if stopped.load(Ordering::Relaxed) {
+                return;
+            }
+            let passing = Bytes::from(format!("user:{number:04} passing"));
+            writer.put(passing.clone(), "x".into()).await.expect_ok();
+            writer.delete(passing).await.expect_ok();
+        }
+    });
+    let (reader, stopped) = (cluster.client(3), stop.clone());
+    let scanning = cluster.spawn(async move {
+        let (mut scans, mut passing) = (0, 0);
+        while !stopped.load(Ordering::Relaxed) {
+            let found = scan_all(&reader, "user:", 7).await;
+            assert!(found.is_sorted_by(|(left, _), (right, _)| left < right), "a key twice: {found:?}");
+            let found: BTreeMap<Bytes, Bytes> = found.into_iter().collect();
+            for number in 0..100 {
+                assert_eq!(found.get(&key(number)), Some(&format!("{number}").into()), "key {number}");
+            }
+            (scans, passing) = (scans + 1, passing + found.len() - 100);
+        }
+        (scans, passing)
+    });
+    for round in 0..6 {
+        for shard in 0..10 {
+            cluster.pin(&client, shard, 1 + (round + shard) % 2);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    cluster.settle(&client, &[1, 2]);
+    stop.store(true, Ordering::Relaxed);
+    cluster.run(writing).expect("it writes");
+    let (scans, passing) = cluster.run(scanning).expect("it finds what it must");
+    println!("{scans} scans met {passing} keys that came and went");
+    assert!(scans > 3, "{scans} scans");
+}
+
+/// A bound on what arrives per second holds; what has arrived is paid for before the next part is asked for.
+#[test]
+fn a_shard_does_not_arrive_faster_than_its_group_may_take_it_over() {
+    let cluster = Cluster::tuned(&[1, 2], |options| {
+        options.migration.pull_bytes_per_second_max = PULL_BYTES_PER_SECOND;
+    });
+    let client = cluster.client(1);
+    cluster.join(&client, &[1, 2]);
+    let key = String::from_utf8(key_of(3).to_vec()).expect("text");
+    let mut bytes = 0;
+    // Keys of one shard, 2.5 MiB of them.
+    let fitting = (0..).map(|number: u64| format!("{key} {number}"));
+    let fitting = fitting.filter(|key| eraft::ctrler::shard_of(key.as_bytes(), 10) == ShardId(3));
+    for key in fitting.take(40) {
+        cluster.run(client.put(key.into(), vec![7; VALUE_BYTES as usize].into())).expect_ok();
+        bytes += VALUE_BYTES;
+    }
+    let to = 3 - owner(&cluster, &client, 3);
+    let begun = Instant::now();
+    cluster.pin(&client, 3, to);
+    wait_for("it arrives", || {
+        let held = cluster.statuses(to).into_iter().flat_map(|status| status.shards);
+        held.into_iter()
+            .any(|of| of.shard == 3 && ["Serving", "GCing"].contains(&&of.state[..]))
+            .then_some(())
+    });
+    let took = begun.elapsed();
+    // The last part need not be paid for.
+    let paid = bytes - eraft::shardkv::CHUNK_LIMIT.bytes_max as u64 - VALUE_BYTES;
+    let least = Duration::from_secs_f64(paid as f64 / PULL_BYTES_PER_SECOND as f64);
+    println!("{bytes} bytes took {took:?}, {least:?} at least");
+    assert!(took >= least, "{bytes} bytes within {took:?}, {least:?} at least");
 }

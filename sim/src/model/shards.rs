@@ -9,6 +9,12 @@
 //! An entry's index counts only the appends that were new, and of one that comes again only the answer is judged: a state
 //! is the same however often its groups were told what they knew. That positions grow and that sessions are kept alive is
 //! the business of the scheduler ([`crate::shards`]).
+//!
+//! `kv.linearizable` compares each answer with a map to which the steps were done in their order. That is what a
+//! linearizability tester would find: an operation takes effect in one step, which lies between its request and its
+//! answer, so the order of the steps explains a history if every answer is the map's. And if one is not, no other order
+//! explains it: among the behaviours is the one in which each answer is back before the next step, where no two
+//! operations overlap and their order is given.
 
 use std::collections::BTreeSet;
 

@@ -40,7 +40,7 @@ pub struct Row {
     /// Ingredients that were left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<Ingredient>,
-    /// Why it survives, written by hand and kept by `--update`.
+    /// Why it survives, written by hand and kept by `--update` as long as it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -120,7 +120,8 @@ impl Table {
     pub fn take(&mut self, mut row: Row) {
         match self.rows.iter_mut().find(|other| other.is_about(&row)) {
             Some(old) => {
-                row.reason = row.reason.or_else(|| old.reason.take());
+                let survives = !row.is_killed();
+                row.reason = row.reason.or_else(|| old.reason.take()).filter(|_| survives);
                 *old = row;
             }
             None => self.rows.push(row),
@@ -129,7 +130,8 @@ impl Table {
             let number = CATALOGUE.iter().position(|mutant| mutant.id == row.mutant);
             (row.without.clone(), number.unwrap_or(usize::MAX), row.stage)
         };
-        self.rows.retain(|row| CATALOGUE.iter().any(|mutant| mutant.id == row.mutant));
+        let is_seen = |row: &Row| CATALOGUE.iter().any(|it| it.id == row.mutant && row.stage.sees(it));
+        self.rows.retain(is_seen);
         self.rows.sort_by_key(place);
     }
 

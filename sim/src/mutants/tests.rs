@@ -35,6 +35,9 @@ fn a_table_survives_its_file_and_keeps_what_was_written_by_hand() {
     assert_eq!(again.rows[0], lost, "in the order of the catalogue");
     again.take(Row { reason: None, ranges: 9, ..lost });
     assert_eq!((again.rows[0].ranges, again.rows[0].reason.as_deref()), (9, Some("hides")));
+    let mut later = again.clone();
+    later.take(summary(&CATALOGUE[0], Stage::Core, &[search(Some(3), "raft.vote_once")]));
+    assert_eq!(later.rows[0].reason, None, "what is found needs none");
     assert_eq!(again.cheapest(CATALOGUE[1].id), Some(&found));
     assert_eq!(again.cheapest(CATALOGUE[0].id), None);
     let text = again.markdown();

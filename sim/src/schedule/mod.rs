@@ -152,7 +152,11 @@ impl Plan {
             return checks.collect();
         }
         let has_clients = self.configuration.workload.clients > 0 || self.steps.iter().any(Step::has_client);
-        checks.filter(|id| *id == oracles::SCRIPT || (has_clients && *id == "kv.linearizable")).collect()
+        let of_clients: &[&str] = match self.configuration.cluster.groups {
+            0 => &["kv.linearizable"],
+            _ => &["kv.linearizable", "kv.exactly_once"],
+        };
+        checks.filter(|id| *id == oracles::SCRIPT || (has_clients && of_clients.contains(id))).collect()
     }
 }
 

@@ -62,14 +62,14 @@ impl Script {
                 Ok(())
             }
             Step::Put { client, key, value, count, spread, in_background, within_ms } => {
-                for (key, value) in self.pairs(key, Some(value), *count, *spread) {
+                for (key, value) in self.pairs(key, Some(value), *count, *spread)? {
                     let put = Operation::Put { key: key.into(), value: value.unwrap_or_default().into() };
                     self.call(client, put, None, *in_background, *within_ms).await?;
                 }
                 Ok(())
             }
             Step::Append { client, key, value, count, spread, in_background, within_ms } => {
-                for (key, value) in self.pairs(key, Some(value), *count, *spread) {
+                for (key, value) in self.pairs(key, Some(value), *count, *spread)? {
                     let append =
                         Operation::Append { key: key.into(), value: value.unwrap_or_default().into() };
                     self.call(client, append, None, *in_background, *within_ms).await?;
@@ -77,7 +77,7 @@ impl Script {
                 Ok(())
             }
             Step::Get { client, key, value, count, spread, in_background, within_ms } => {
-                for (key, value) in self.pairs(key, value.as_deref(), *count, *spread) {
+                for (key, value) in self.pairs(key, value.as_deref(), *count, *spread)? {
                     let get = Operation::Get { key: key.into() };
                     self.call(client, get, value, *in_background, *within_ms).await?;
                 }
@@ -116,14 +116,14 @@ impl Script {
         }
     }
 
-    /// The keys and values that a step is about.
+    /// The keys and values that a step is about; it is about none if the group that it names had none of their shards.
     fn pairs(
         &self,
         key: &str,
         value: Option<&str>,
         count: u64,
         spread: Spread,
-    ) -> Vec<(String, Option<String>)> {
+    ) -> Result<Vec<(String, Option<String>)>, String> {
         let shards = self.world.plan.configuration.cluster.shards;
         let is_of = |number: &u64| spread.of.is_none_or(|group| self.was_at(ShardId(number % shards), group));
         let pair = |number: u64| {
@@ -138,7 +138,11 @@ impl Script {
             });
             (key, value)
         };
-        (0..count).filter(is_of).map(pair).collect()
+        let pairs: Vec<_> = (0..count).filter(is_of).map(pair).collect();
+        match spread.of {
+            Some(group) if pairs.is_empty() => Err(format!("no key is in a shard that g{group} had")),
+            _ => Ok(pairs),
+        }
     }
 
     /// The client of that name reaches these nodes only.

@@ -91,6 +91,9 @@ impl Script {
                 let latest = self.latest().await?;
                 for num in 0..=latest.num.0 {
                     let config = self.query(Some(num)).await?;
+                    if config.num != ConfigNum(num) {
+                        return Err(format!("config {num} was asked for, and config {} came", config.num));
+                    }
                     let before = self.placements.seen.entry(config.num).or_insert_with(|| config.clone());
                     if *before != config {
                         return Err(format!("config {num} was {before:?} and is {config:?}"));

@@ -6,6 +6,9 @@
 //! config and make mistakes. What a leader does is the shipped pure code ([`eraft::shardkv::due`], `Chore::question`,
 //! `Chore::command`, [`eraft::shardkv::follow`]). After every entry the invariants are judged (`judge.rs`,
 //! `placement.rs`, `clients.rs`); at the end everything heals, once with a group dead, and must be where it belongs.
+//!
+//! An entry is a step, so the order of the steps is the one order in which answers have to make sense: why comparing them
+//! with a map is as good as a linearizability tester is said in [`crate::model::shards`].
 
 pub mod clients;
 pub mod cluster;

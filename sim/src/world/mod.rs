@@ -66,7 +66,7 @@ pub struct World {
     pub(crate) history: Arc<history::Recorder>,
     pub(crate) phases: Arc<Phases>,
     pub(crate) begun: Arc<AtomicU64>,
-    /// Operations of the workload that were acknowledged.
+    /// Operations of the workload's clients that were acknowledged.
     pub(crate) acknowledged: Arc<AtomicU64>,
     /// What clients wait for.
     pub(crate) outstanding: Arc<Outstanding>,

@@ -4,6 +4,7 @@
 //! command line alone can tell is wrong (exit code 2) is never sent; everything else is judged by the controllers,
 //! which refuse it with a sentence (exit code 1).
 
+mod advice;
 mod groups;
 mod plan;
 mod query;
@@ -183,7 +184,7 @@ impl Placement {
         if !matches!(answer, Outcome::Unknown(_)) {
             client.close().await; // a loop of one-shot commands must not fill the table of sessions
         }
-        let num = outcome(&what, answer, "look with `eraft query`")?;
+        let num = outcome(&what, advice::advised(answer), "look with `eraft query`")?;
         match output.is_json() {
             true => output.json(&json!({ "config": num })),
             false => output.line(&format!("OK: config {num}")),

@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::super::client::CtrlersArgs;
 use super::super::failure::{Code, Failure};
 use super::super::output::Output;
+use super::advice::with_advice;
 use super::groups::{GroupAt, ids};
 use super::query::ask;
 use crate::client::Which;
-use crate::ctrler::{Change, Config};
+use crate::ctrler::{Change, Config, Refusal};
 use crate::types::{ConfigNum, GroupId, ShardId};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -115,7 +116,10 @@ impl Plan {
         }
         changes.extend(self.moves.iter().map(|pin| Change::Move { shard: pin.shard, group: pin.group }));
         changes.extend(self.unpin.iter().map(|shard| Change::Unpin { shard: ShardId(*shard) }));
-        let refused = |refusal| Failure::new(Code::Refused, format!("rebalance plan: refused: {refusal}"));
+        let refused = |refusal: Refusal| {
+            let why = with_advice(refusal.to_string());
+            Failure::new(Code::Refused, format!("rebalance plan: refused: {why}"))
+        };
         changes.iter().try_fold(config.clone(), |config, change| change.apply(&config).map_err(refused))
     }
 }
