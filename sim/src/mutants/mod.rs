@@ -32,6 +32,8 @@ const SIMULATION_SEEDS_MAX: u64 = 500;
 const SHARDED_GROUPS: [&str; 2] = ["ctrler", "shardkv"];
 /// Mutants of these groups are found sooner where elections and replication are under pressure.
 const OF_CONSENSUS: [&str; 2] = ["election", "replication"];
+/// But these need disks that are slow or fail, which the swarm of consensus leaves alone.
+const OF_DISKS: [&str; 1] = ["replication.leader_counts_before_persisted"];
 /// The first seeds of two ranges are so far apart: no range ever reaches the next.
 const RANGE_DISTANCE: u64 = 1_000_000;
 /// If none of so many first ranges finds anything, the others are not searched.
@@ -230,7 +232,8 @@ impl Exam {
 
     /// The swarm scenario of the mutant's group, or the key-value one.
     fn scenario_of(&self, mutant: &Mutant) -> Result<Source, ExamError> {
-        let name = if OF_CONSENSUS.contains(&mutant.group) { "raft" } else { mutant.group };
+        let is_of_consensus = OF_CONSENSUS.contains(&mutant.group) && !OF_DISKS.contains(&mutant.id);
+        let name = if is_of_consensus { "raft" } else { mutant.group };
         let of_group = self.scenarios.join(format!("{name}.toml"));
         let path = if of_group.exists() { of_group } else { self.scenarios.join("kv.toml") };
         let mut source = Source::read(&path).map_err(ExamError::Scenario)?;
