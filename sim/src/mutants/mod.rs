@@ -33,7 +33,11 @@ const SHARDED_GROUPS: [&str; 2] = ["ctrler", "shardkv"];
 /// Mutants of these groups are found sooner where elections and replication are under pressure.
 const OF_CONSENSUS: [&str; 2] = ["election", "replication"];
 /// Mutants that show in one situation, which a swarm of its own makes often: id, and name of the scenario.
-const SITUATIONS: [(&str, &str); 1] = [("kv.reply_of_another", "deposed")];
+const SITUATIONS: [(&str, &str); 2] = [
+    ("kv.reply_of_another", "deposed"),
+    // Disks that are slow or fail, which the swarm of consensus leaves alone.
+    ("replication.leader_counts_before_persisted", "kv"),
+];
 /// The first seeds of two ranges are so far apart: no range ever reaches the next.
 const RANGE_DISTANCE: u64 = 1_000_000;
 /// If none of so many first ranges finds anything, the others are not searched.
