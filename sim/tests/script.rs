@@ -388,7 +388,7 @@ fn sharded_scripts_show_planted_bugs() {
             "TestChallenge1Delete.toml",
             "shardkv.never_deletes",
             "shard.no_leak",
-            "which its group does not own",
+            "of shard 0 from several times",
         ),
         (
             "../scripted/shards_cross_three_owners.toml",
