@@ -133,6 +133,10 @@ pub struct Generate {
     #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(0..=100))]
     appends: u64,
 
+    /// Percent that delete.
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(0..=100))]
+    deletes: u64,
+
     /// Percent that compare and set.
     #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(0..=100))]
     cas: u64,
@@ -141,7 +145,7 @@ pub struct Generate {
     #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(0..=1_000))]
     unknown: u64,
 
-    /// Give a read near the end an old answer.
+    /// Let a read near the end have an old answer.
     #[arg(long)]
     stale: bool,
 
@@ -164,6 +168,7 @@ impl Generate {
             values: self.values,
             reads: self.reads,
             appends: self.appends,
+            deletes: self.deletes,
             cas: self.cas,
             unknown_permille: self.unknown,
             stale: self.stale,
@@ -203,7 +208,8 @@ impl Args {
             memory_bytes_max: self.memory,
             timeout: Some(self.timeout),
             verdict_only: self.verdict_only,
-            confirm: cfg!(debug_assertions),
+            // The models that come with the checker are tested against brute force, hints and all.
+            confirm: false,
             jobs: if self.jobs == 0 { processors() } else { self.jobs },
         }
     }

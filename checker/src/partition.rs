@@ -15,18 +15,26 @@ pub(crate) struct Partitions<K> {
     places: Option<Vec<u32>>,
     /// Where in `places` those of each part end.
     ends: Vec<u32>,
+    /// How many operations have an unknown outcome: counted here, because going over a long history takes time.
+    unknown: usize,
 }
 
 impl<K: Clone + Ord + std::hash::Hash> Partitions<K> {
     /// Takes a history apart. An operation without a key is of all parts, so then there is only one.
     pub(crate) fn new<M: Model<Key = K>>(model: &M, operations: &[OperationOf<M>]) -> Self {
         let Some(first) = operations.first().map(|operation| model.key(&operation.op)) else {
-            return Partitions { keys: Vec::new(), places: None, ends: Vec::new() };
+            return Partitions { keys: Vec::new(), places: None, ends: Vec::new(), unknown: 0 };
         };
-        let whole = |key| Partitions { keys: vec![key], places: None, ends: Vec::new() };
-        if operations.iter().all(|operation| model.key(&operation.op) == first) {
-            return whole(first);
+        let mut unknown = 0;
+        let whole = |key, unknown| Partitions { keys: vec![key], places: None, ends: Vec::new(), unknown };
+        let one_key = operations.iter().all(|operation| {
+            unknown += usize::from(operation.ret().is_none());
+            model.key(&operation.op) == first
+        });
+        if one_key {
+            return whole(first, unknown);
         }
+        unknown = 0;
         let mut numbers: FxHashMap<Option<K>, u32> = FxHashMap::default();
         let mut counts: Vec<u32> = Vec::new();
         let mut part_of: Vec<u32> = Vec::with_capacity(operations.len());
@@ -37,9 +45,10 @@ impl<K: Clone + Ord + std::hash::Hash> Partitions<K> {
             });
             counts[number as usize] += 1;
             part_of.push(number);
+            unknown += usize::from(operation.ret().is_none());
         }
         if numbers.contains_key(&None) {
-            return whole(None);
+            return whole(None, unknown);
         }
         let mut keys: Vec<(Option<K>, u32)> = numbers.into_iter().collect();
         keys.sort_unstable();
@@ -56,13 +65,18 @@ impl<K: Clone + Ord + std::hash::Hash> Partitions<K> {
             *next += 1;
         }
         let ends = keys.iter().map(|(_, number)| next[*number as usize]).collect();
-        Partitions { keys: keys.into_iter().map(|(key, _)| key).collect(), places: Some(places), ends }
+        Partitions { keys: keys.into_iter().map(|(key, _)| key).collect(), places: Some(places), ends, unknown }
     }
 }
 
 impl<K> Partitions<K> {
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    /// How many operations have an unknown outcome.
+    pub(crate) fn unknown(&self) -> usize {
+        self.unknown
     }
 
     /// The key of the part with this number.

@@ -216,6 +216,29 @@ fn a_violation_is_made_small_and_a_witness_is_verified() {
 }
 
 #[test]
+fn what_there_is_not_is_not_written() {
+    let files = Files::new();
+    for (args, code, verdict) in [
+        (&["--minimize", "core", "legal"][..], 0, "linearizable"),
+        (&["--steps", "1", "--minimize", "core", "stale"], 5, "undecided"),
+        (&["--witness", "order", "stale"], 1, "violation"),
+        (&["--steps", "1", "--witness", "order", "legal"], 5, "undecided"),
+    ] {
+        let (history, target) = (args[args.len() - 1], args[args.len() - 2]);
+        let output = files.run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        let reason = format!("eraft-check: {target}: not written: the verdict on {history} is {verdict}\n");
+        assert_eq!(stderr(&output), reason, "{args:?}");
+        assert!(stdout(&output).starts_with(&format!("{history}: {verdict}")), "{args:?}: {}", stdout(&output));
+        assert!(!files.path("core").exists() && !files.path("order").exists(), "{args:?}");
+    }
+    // To ask for both is to ask for whichever there is.
+    let both = files.run(&["--minimize", "core", "--witness", "order", "stale"]);
+    assert_eq!(both.status.code(), Some(1));
+    assert!(files.path("core").exists() && !files.path("order").exists());
+}
+
+#[test]
 fn random_histories_are_written_and_checked() {
     let files = Files::new();
     for (name, options) in

@@ -9,7 +9,7 @@ use crate::engine::budget::Budget;
 use crate::engine::states::{Hints, States};
 use crate::engine::width::Frontier;
 use crate::engine::window::NEVER;
-use crate::evidence::{CONCURRENT_MAX, evidence};
+use crate::evidence::{CONCURRENT_MAX, evidence, impossible};
 use crate::history::{Operation, Outcome};
 use crate::model::Model;
 use crate::report::{Report, Role, Verdict};
@@ -316,15 +316,8 @@ impl<M: Model> Impossible<M> {
     pub(super) fn tell(&self, report: &mut Report, model: &M, name: String) {
         let unplaceable = evidence(model, Role::Unplaceable, &self.operation);
         report.states = self.states.iter().map(|state| model.describe_state(state)).collect();
-        report.reason = Some(format!(
-            "{name}: the first {} operations to return can be ordered, but then process {} has {}{}, which no state \
-             explains that is possible by then, such as {}",
-            self.prefix,
-            unplaceable.process,
-            unplaceable.operation,
-            unplaceable.lines(),
-            report.states.join(", "),
-        ));
+        let impossible = impossible(model, &name, self.prefix, &self.operation);
+        report.reason = Some(format!("{impossible} {}", report.states.join(", ")));
         let others = self.others.iter().take(CONCURRENT_MAX);
         report.core = std::iter::once(unplaceable)
             .chain(others.map(|operation| evidence(model, Role::Concurrent, operation)))

@@ -28,6 +28,8 @@ impl Malformed {
 pub(crate) struct Line {
     pub(crate) number: usize,
     pub(crate) text: String,
+    /// Whether the end of the line is there. Otherwise the file ends in it, and some of it may be missing.
+    pub(crate) ended: bool,
 }
 
 impl Line {
@@ -97,9 +99,10 @@ impl<R: BufRead> Lines<R> {
                 let column = error.utf8_error().valid_up_to() + 1;
                 Malformed::new(number, column, "not UTF-8; expected text (other bytes are written as hex)")
             })?;
+            let ended = text.ends_with('\n');
             let text = text.trim_end_matches(['\n', '\r']);
             if !text.trim().is_empty() {
-                return Ok(Some(Line { number, text: text.to_owned() }));
+                return Ok(Some(Line { number, text: text.to_owned(), ended }));
             }
         }
     }
@@ -113,9 +116,10 @@ mod tests {
     fn blank_lines_count_but_do_not_show() {
         let mut lines = Lines::new("a\n\n  \r\nb".as_bytes());
         assert_eq!(lines.peek().unwrap().unwrap().text, "a");
-        assert_eq!(lines.next().unwrap().unwrap().number, 1);
+        let first = lines.next().unwrap().unwrap();
+        assert_eq!((first.number, first.ended), (1, true));
         let last = lines.next().unwrap().unwrap();
-        assert_eq!((last.number, last.text.as_str()), (4, "b"));
+        assert_eq!((last.number, last.text.as_str(), last.ended), (4, "b", false));
         assert!(lines.next().unwrap().is_none());
     }
 
