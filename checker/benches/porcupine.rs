@@ -365,6 +365,7 @@ fn families() -> Vec<(&'static str, Vec<Source>)> {
             with(&[
                 ("1,000 operations", register),
                 ("10,000 operations", Shape { operations: 10_000, ..register }),
+                ("10,000 operations, stale", Shape { operations: 10_000, stale: true, ..register }),
                 ("100,000 operations", Shape { operations: 100_000, ..register }),
             ]),
         ),
@@ -375,6 +376,8 @@ fn families() -> Vec<(&'static str, Vec<Source>)> {
                 ("1,000 operations, 10 clients", Shape { clients: 10, ..repeated }),
                 ("1,000 operations, 20 clients", Shape { clients: 20, ..repeated }),
                 ("1,000 operations, 50 clients", Shape { clients: 50, ..repeated }),
+                ("1,000 operations, 5 clients, stale", Shape { stale: true, ..repeated }),
+                ("1,000 operations, 10 clients, stale", Shape { clients: 10, stale: true, ..repeated }),
                 ("100,000 operations, 5 clients", Shape { operations: 100_000, ..repeated }),
             ]),
         ),

@@ -318,7 +318,8 @@ impl Turns {
         operations_parallel_min: usize,
         decide: impl Fn(&mut S, usize) -> Decided<Option<Answer<'a, M>>> + Sync,
     ) -> Vec<Decided<Option<Answer<'a, M>>>> {
-        let is_long = || numbers.iter().map(|number| length(*number)).sum::<usize>() >= operations_parallel_min;
+        let is_long =
+            || numbers.iter().map(|number| length(*number)).sum::<usize>() >= operations_parallel_min;
         let parallel = self.jobs > 1 && numbers.len() > 1 && is_long();
         let pool = || rayon::ThreadPoolBuilder::new().num_threads(self.jobs).build().ok();
         // A machine that refuses threads is no reason to refuse an answer.

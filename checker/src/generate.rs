@@ -269,8 +269,11 @@ mod tests {
         for seed in 0..20 {
             for keys in [0, 3] {
                 let good = Shape { operations: 300, keys, unknown_permille: 10, ..Shape::default() };
-                let shapes =
-                    [good, Shape { cas: 10, values: 4, ..good }, Shape { appends: 20, deletes: 10, index: true, ..good }];
+                let shapes = [
+                    good,
+                    Shape { cas: 10, values: 4, ..good },
+                    Shape { appends: 20, deletes: 10, index: true, ..good },
+                ];
                 for shape in shapes {
                     let report = generate(&shape, seed).check(&options);
                     assert_eq!(
@@ -285,7 +288,11 @@ mod tests {
                 for values in [0, 2, 5] {
                     let shape = Shape { stale: true, values, ..if values == 0 { good } else { known } };
                     let bad = generate(&shape, seed).check(&options);
-                    assert_eq!((bad.verdict, bad.operations), (Verdict::Violation, 300), "seed {seed}, {values} values");
+                    assert_eq!(
+                        (bad.verdict, bad.operations),
+                        (Verdict::Violation, 300),
+                        "seed {seed}, {values} values"
+                    );
                 }
             }
         }

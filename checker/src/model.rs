@@ -7,8 +7,9 @@
 //!
 //! [`Model::class`], [`Model::reveal`] and [`Model::initial`] are hints only: the search tests the classes on every step
 //! that it takes, and starts again without any hint when it catches a wrong one. An order that was found with the help of
-//! what is revealed is replayed against `step`. Debug builds also search every violation again without hints, within
-//! reason.
+//! what is revealed is replayed against `step`. Only a violation can rest on a wrong hint: with
+//! [`Options::confirm`](crate::Options::confirm), which debug builds have unless told otherwise, it is searched again without
+//! hints, and is undecided if that takes too long. Debug builds also compare every `apply` with the `step`.
 
 use std::fmt::Debug;
 use std::hash::Hash;

@@ -2,11 +2,17 @@
 //!
 //! Invariant: the parts are in the order of their keys, the operations of each in the order of the history.
 
-use rustc_hash::FxHashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
 
 use crate::engine::OperationOf;
 use crate::engine::part::Part;
 use crate::model::Model;
+
+/// Room for as many parts as many histories have.
+const ROOM_PARTS: usize = 28;
 
 /// The parts of a history.
 pub(crate) struct Partitions<K> {
@@ -35,23 +41,31 @@ impl<K: Clone + Ord + std::hash::Hash> Partitions<K> {
             return whole(first, unknown);
         }
         unknown = 0;
-        let mut numbers: FxHashMap<Option<K>, u32> = FxHashMap::default();
-        let mut counts: Vec<u32> = Vec::new();
+        let mut numbers: HashTable<u32> = HashTable::with_capacity(ROOM_PARTS);
+        let mut keys: Vec<(Option<K>, u32)> = Vec::with_capacity(ROOM_PARTS);
+        let mut counts: Vec<u32> = Vec::with_capacity(ROOM_PARTS);
         let mut part_of: Vec<u32> = Vec::with_capacity(operations.len());
         for operation in operations {
-            let number = *numbers.entry(model.key(&operation.op)).or_insert_with(|| {
+            let key = model.key(&operation.op);
+            let hash = FxBuildHasher.hash_one(&key);
+            let known = numbers.find(hash, |number| keys[*number as usize].0 == key).copied();
+            let number = known.unwrap_or_else(|| {
+                let number = keys.len() as u32;
+                keys.push((key, number));
                 counts.push(0);
-                counts.len() as u32 - 1
+                numbers
+                    .insert_unique(hash, number, |number| FxBuildHasher.hash_one(&keys[*number as usize].0));
+                number
             });
             counts[number as usize] += 1;
             part_of.push(number);
             unknown += usize::from(operation.ret().is_none());
         }
-        if numbers.contains_key(&None) {
+        keys.sort_unstable();
+        // Without a key is before all others.
+        if keys[0].0.is_none() {
             return whole(None, unknown);
         }
-        let mut keys: Vec<(Option<K>, u32)> = numbers.into_iter().collect();
-        keys.sort_unstable();
         // Where the next operation of each part goes.
         let (mut next, mut start) = (vec![0; keys.len()], 0);
         for (_, number) in &keys {
@@ -65,7 +79,12 @@ impl<K: Clone + Ord + std::hash::Hash> Partitions<K> {
             *next += 1;
         }
         let ends = keys.iter().map(|(_, number)| next[*number as usize]).collect();
-        Partitions { keys: keys.into_iter().map(|(key, _)| key).collect(), places: Some(places), ends, unknown }
+        Partitions {
+            keys: keys.into_iter().map(|(key, _)| key).collect(),
+            places: Some(places),
+            ends,
+            unknown,
+        }
     }
 }
 

@@ -229,7 +229,11 @@ fn what_there_is_not_is_not_written() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
         let reason = format!("eraft-check: {target}: not written: the verdict on {history} is {verdict}\n");
         assert_eq!(stderr(&output), reason, "{args:?}");
-        assert!(stdout(&output).starts_with(&format!("{history}: {verdict}")), "{args:?}: {}", stdout(&output));
+        assert!(
+            stdout(&output).starts_with(&format!("{history}: {verdict}")),
+            "{args:?}: {}",
+            stdout(&output)
+        );
         assert!(!files.path("core").exists() && !files.path("order").exists(), "{args:?}");
     }
     // To ask for both is to ask for whichever there is.

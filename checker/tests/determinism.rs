@@ -5,14 +5,18 @@ mod common;
 use common::generate::{Shape, corrupt, legal};
 use common::{KvHistory, Rng};
 use eraft_checker::models::kv::Kv;
-use eraft_checker::{Options, Verdict, check, linearize, minimize};
+use eraft_checker::{Options, Verdict, check, linearize, minimize, picture};
 
 const RUNS: usize = 10;
 
 fn sample(seed: u64) -> KvHistory {
+    sample_of(seed, 3_000)
+}
+
+fn sample_of(seed: u64, operations: usize) -> KvHistory {
     let mut rng = Rng(seed);
     let shape = Shape {
-        operations: 3_000,
+        operations,
         clients: 8,
         keys: 12,
         values: [0, 0, 5][rng.below(3)],
@@ -35,8 +39,31 @@ fn told(history: &KvHistory, jobs: usize) -> (Verdict, String) {
     let report = check(&Kv::new(), history, &options);
     let orders = linearize(&Kv::new(), history, &options);
     let small = minimize(&Kv::new(), history, &options);
-    let told = format!("{}\n{orders:?}\n{small:?}", serde_json::to_string(&report).unwrap());
+    let page = picture(&Kv::new(), history, &report, "a history", &options);
+    let told = format!("{}\n{orders:?}\n{small:?}\n{page}", serde_json::to_string(&report).unwrap());
     (report.verdict, told)
+}
+
+/// More operations than the fast paths leave to one thread.
+const MANY_OPERATIONS: usize = 60_000;
+
+#[test]
+fn the_same_bytes_when_partitions_are_decided_in_parallel() {
+    let mut verdicts = Vec::new();
+    for seed in [0, 3] {
+        let history = sample_of(seed, MANY_OPERATIONS);
+        let (verdict, first) = told(&history, 1);
+        verdicts.push(verdict);
+        for run in 0..RUNS {
+            for jobs in [1, 2] {
+                assert!(told(&history, jobs).1 == first, "seed {seed}, run {run}, {jobs} threads");
+            }
+        }
+    }
+    assert!(
+        verdicts.contains(&Verdict::Linearizable) && verdicts.contains(&Verdict::Violation),
+        "{verdicts:?}"
+    );
 }
 
 #[test]
@@ -61,7 +88,7 @@ fn a_quick_verdict_is_the_same_verdict() {
         let history = sample(seed);
         let expected = told(&history, 1).0;
         for jobs in [1, 2] {
-            let options = Options { jobs, verdict_only: true, ..Options::default() };
+            let options = Options { jobs, verdict_only: true, confirm: false, ..Options::default() };
             let report = check(&Kv::new(), &history, &options);
             assert_eq!((report.verdict, report.core.len()), (expected, 0), "seed {seed}, {jobs} threads");
         }

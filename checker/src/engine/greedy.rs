@@ -150,9 +150,10 @@ impl<M: Model> Guess<'_, '_, '_, M> {
             let mut fitting = candidates.map_while(|(at, other)| {
                 self.tries = self.tries.checked_sub(1)?;
                 let before = self.part.get(other as usize);
-                let next = self.model.step(&self.state, &before.op, before.ret()).and_then(|mut next| {
-                    apply(self.model, &mut next, operation).then_some(next)
-                });
+                let next = self
+                    .model
+                    .step(&self.state, &before.op, before.ret())
+                    .and_then(|mut next| apply(self.model, &mut next, operation).then_some(next));
                 Some(next.map(|next| (at, other, next)))
             });
             fitting.find_map(|fits| fits)?

@@ -3,8 +3,8 @@
 //! The replay knows nothing of the search: it wants every operation that returned exactly once, every other at most once,
 //! none before another that had returned when it was invoked, and every answer explained by the model.
 
-use crate::engine::{OperationOf, apply_step};
 use crate::engine::part::Part;
+use crate::engine::{OperationOf, apply_step};
 use crate::model::Model;
 
 /// Why an order proves nothing.

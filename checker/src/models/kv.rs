@@ -279,6 +279,7 @@ impl Model for Kv {
         }
     }
 
+    #[inline]
     fn reveal<'a>(&self, op: &'a KvOp, ret: Option<&'a KvRet>) -> Reveal<'a> {
         match (op, ret) {
             (KvOp::Get { .. }, Some(KvRet::Value(value))) => Reveal::Reads(content(value.as_ref())),

@@ -139,6 +139,7 @@ impl Model for Register {
         }
     }
 
+    #[inline]
     fn reveal<'a>(&self, op: &'a RegisterOp, ret: Option<&'a RegisterRet>) -> Reveal<'a> {
         match (op, ret) {
             (RegisterOp::Read { .. }, Some(RegisterRet::Value(value))) => {

@@ -225,14 +225,16 @@ impl<M: Model> Online<M> {
         let stream = &mut self.streams[number];
         let probed = stream.probe(&mut budget);
         self.report.steps += budget.steps;
+        if matches!(probed, Ok(None)) && stream.waits() <= self.options.waiting_events_max {
+            return;
+        }
         let name = stream.name.clone();
         match probed {
-            Ok(None) if stream.waits() > self.options.waiting_events_max => {
+            Ok(None) => {
                 let waiting = stream.waits();
                 stream.frontier = None;
                 self.give_up(&name, &format!("{waiting} events wait for an operation that does not end"));
             }
-            Ok(None) => {}
             Ok(Some(violation)) => violation.tell(&mut self.report, &self.model, name),
             Err(Stop::Exhausted(exhausted)) => self.give_up(&name, &exhausted.to_string()),
             Err(Stop::WrongHint | Stop::Full) => {

@@ -198,7 +198,8 @@ impl<M: Model> Stream<M> {
     /// Says what is impossible, or settles what can be settled.
     pub(super) fn probe(&mut self, budget: &mut Budget) -> Result<Option<Impossible<M>>, Stop> {
         self.ended = 0;
-        let base = self.push_mark();
+        // If nothing can be settled, what is known now is known afterwards.
+        let base = self.settles().then(|| self.push_mark());
         let mut dead = true;
         if let Ran::To(settled) = self.run(0, usize::MAX, true, budget)? {
             let middle = self.push_mark();
@@ -206,7 +207,9 @@ impl<M: Model> Stream<M> {
             self.go_back(middle);
             if !dead {
                 if let Some(frontier) = &mut self.frontier {
-                    frontier.pop_mark(false);
+                    if base.is_some() {
+                        frontier.pop_mark(false);
+                    }
                     frontier.tidy()?;
                 }
                 self.settle(settled);
@@ -215,15 +218,27 @@ impl<M: Model> Stream<M> {
         if !dead {
             return Ok(None);
         }
-        self.go_back(base);
+        if let Some(base) = base {
+            self.go_back(base);
+        }
         self.first_impossible(budget).map(Some)
+    }
+
+    /// Whether the first event that waits can be settled.
+    fn settles(&self) -> bool {
+        let open = |place: u32| matches!(self.entry(place), Entry::Open(_));
+        match self.waiting.front() {
+            None => false,
+            Some((_, Event::Invoke(place))) => !open(*place),
+            Some((_, Event::Return(_))) => true,
+        }
     }
 
     /// The events before the one with the number `settled` are handled for good.
     fn settle(&mut self, settled: usize) {
         self.waiting.drain(..settled);
         self.probed += std::mem::take(&mut self.unprobed);
-        if let Some(frontier) = &self.frontier {
+        if let Some(frontier) = self.frontier.as_ref().filter(|_| !self.left_open.is_empty()) {
             let open = frontier.open_changes();
             if self.left_open.len() > 2 * open.len() {
                 let mut places: Vec<u32> = open.iter().map(|open| open.place).collect();

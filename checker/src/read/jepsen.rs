@@ -32,7 +32,8 @@ pub(crate) fn read<R: BufRead>(lines: &mut Lines<R>) -> Result<History<RegisterO
             );
         }
         if !line.ended {
-            let message = "the file ends in this line, so it may have been cut; expected a line break behind it";
+            let message =
+                "the file ends in this line, so it may have been cut; expected a line break behind it";
             return Err(line.malformed(line.text.len() + 1, message));
         }
         let words: Vec<&str> = line.text.split_whitespace().collect();

@@ -206,6 +206,7 @@ impl<'v> Sources<'v> {
         }
         if self.next_same.is_empty() {
             self.next_same = vec![NONE; view.operations.len()];
+            self.tokens = Table(HashTable::with_capacity(view.operations.len().min(ROOM_OPERATIONS_MAX)));
         }
         if let Some(first) = self.first_append(view, token) {
             self.next_same[number as usize] = self.next_same[first as usize];
