@@ -9,9 +9,6 @@ use eraft_checker::check::STEPS_MAX_DEFAULT;
 use eraft_checker::generate::Shape;
 use eraft_checker::{Format, ModelKind, OnlineOptions, Options};
 
-/// Whoever follows a system wants to know at once.
-const FOLLOW_PROBE_EVERY: usize = 1;
-
 const EXAMPLES: &str = "\
 From a Jepsen history to the reason:
   eraft-check store/my-test/latest/history.edn --html why.html
@@ -216,12 +213,7 @@ impl Args {
 
     /// What following may cost.
     pub fn online_options(&self) -> OnlineOptions {
-        OnlineOptions {
-            steps_max: self.steps,
-            memory_bytes_max: self.memory,
-            probe_every: FOLLOW_PROBE_EVERY,
-            ..OnlineOptions::default()
-        }
+        OnlineOptions { steps_max: self.steps, memory_bytes_max: self.memory, ..OnlineOptions::default() }
     }
 
     /// How to print.

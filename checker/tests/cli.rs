@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -269,8 +270,36 @@ fn a_history_is_followed_to_its_first_violation() {
     let stale = files.run(&["--follow", "stale-then-broken"]);
     assert_eq!(stale.status.code(), Some(1), "{stale:?}");
     assert!(stdout(&stale).contains("process 2, get \"a\" -> \"1\" (lines 7-8)"), "{stale:?}");
+    std::fs::write(files.path("stale-then-noise"), format!("{STALE}noise\n")).unwrap();
+    assert_eq!(files.run(&["--follow", "stale-then-noise"]).status.code(), Some(1));
     let broken = files.run(&["--follow", "broken"]);
     assert_eq!(broken.status.code(), Some(2), "{broken:?}");
     let etcd = files.run(&["--follow", "--format", "jepsen-log", "legal"]);
     assert_eq!(etcd.status.code(), Some(2), "{etcd:?}");
+}
+
+/// The recorder is still running and does not close its end, so what has come by then must do.
+#[test]
+fn whoever_writes_line_by_line_learns_of_a_violation_at_once() {
+    let mut child = command()
+        .args(["-o", "plain", "--follow", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut recorder = child.stdin.take().unwrap();
+    recorder.write_all(STALE.as_bytes()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("it waits for more");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(status.code(), Some(1));
+    drop(recorder);
 }

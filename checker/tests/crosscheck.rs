@@ -58,7 +58,7 @@ impl Model for Hinted {
 }
 
 fn is_linearizable<M: Model<Op = KvOp, Ret = KvRet>>(model: &M, history: &KvHistory) -> bool {
-    match check(model, history, &Options::default()).verdict {
+    match check(model, history, &Options { confirm: false, ..Options::default() }).verdict {
         Verdict::Linearizable => true,
         Verdict::Violation => false,
         Verdict::Undecided => panic!("undecided: {history:?}"),

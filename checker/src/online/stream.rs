@@ -46,6 +46,8 @@ pub(super) struct Stream<M: Model> {
     /// Operations that ended since the last probe, and how many of them returned.
     pub(super) ended: usize,
     pub(super) unprobed: usize,
+    /// Whether it is in the list of those in which something ended.
+    pub(super) queued: bool,
     /// Returns before the last probe.
     probed: usize,
 }
@@ -79,6 +81,7 @@ impl<M: Model> Stream<M> {
             left_open: Vec::new(),
             ended: 0,
             unprobed: 0,
+            queued: false,
             probed: 0,
         }
     }

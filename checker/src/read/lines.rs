@@ -1,6 +1,6 @@
 //! Lines of a file, with their numbers, and errors that say where something is wrong.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, BufReader, Read};
 
 /// The longest line that is read: more than any recorder writes, and less than the machine's memory.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -39,11 +39,26 @@ impl Line {
     }
 }
 
+/// A reader that is followed is asked for so much at a time.
+const FOLLOWED_BYTES: usize = 1 << 16;
+
 /// The lines of a reader that are not blank.
 pub(crate) struct Lines<R> {
     reader: R,
     number: usize,
     peeked: Option<Line>,
+}
+
+impl<R: Read> Lines<BufReader<R>> {
+    /// The lines of a reader that may have to wait for some of them.
+    pub(crate) fn followed(reader: R) -> Self {
+        Lines::new(BufReader::with_capacity(FOLLOWED_BYTES, reader))
+    }
+
+    /// Whether a line is here already, so that nobody has to wait for it.
+    pub(crate) fn has_line(&self) -> bool {
+        self.peeked.is_some() || memchr::memchr(b'\n', self.reader.buffer()).is_some()
+    }
 }
 
 impl<R: BufRead> Lines<R> {
