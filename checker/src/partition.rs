@@ -35,7 +35,7 @@ impl<K: Clone + Ord + std::hash::Hash> Partitions<K> {
         let whole = |key, unknown| Partitions { keys: vec![key], places: None, ends: Vec::new(), unknown };
         let one_key = operations.iter().all(|operation| {
             unknown += usize::from(operation.ret().is_none());
-            model.key(&operation.op) == first
+            model.with_key(&operation.op, |key| key == first.as_ref())
         });
         if one_key {
             return whole(first, unknown);
@@ -46,15 +46,17 @@ impl<K: Clone + Ord + std::hash::Hash> Partitions<K> {
         let mut counts: Vec<u32> = Vec::with_capacity(ROOM_PARTS);
         let mut part_of: Vec<u32> = Vec::with_capacity(operations.len());
         for operation in operations {
-            let key = model.key(&operation.op);
-            let hash = FxBuildHasher.hash_one(&key);
-            let known = numbers.find(hash, |number| keys[*number as usize].0 == key).copied();
-            let number = known.unwrap_or_else(|| {
+            let number = model.with_key(&operation.op, |key| {
+                let hash = FxBuildHasher.hash_one(key);
+                let known = numbers.find(hash, |number| keys[*number as usize].0.as_ref() == key);
+                if let Some(number) = known {
+                    return *number;
+                }
                 let number = keys.len() as u32;
-                keys.push((key, number));
+                keys.push((key.cloned(), number));
                 counts.push(0);
-                numbers
-                    .insert_unique(hash, number, |number| FxBuildHasher.hash_one(&keys[*number as usize].0));
+                let hash_of = |number: &u32| FxBuildHasher.hash_one(keys[*number as usize].0.as_ref());
+                numbers.insert_unique(hash, number, hash_of);
                 number
             });
             counts[number as usize] += 1;

@@ -116,6 +116,7 @@ fn assert_applies_as_it_steps<M: Model>(model: &M, history: &History<M::Op, M::R
             let possible = model.apply(&mut applied, &operation.op, ret);
             assert_eq!(possible.then_some(applied), stepped, "{:?} -> {ret:?} in {state:?}", operation.op);
             state = stepped.unwrap_or(state);
+            model.with_key(&operation.op, |key| assert_eq!(key, model.key(&operation.op).as_ref()));
         }
     }
 }

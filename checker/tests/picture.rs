@@ -321,9 +321,10 @@ const NO_BROWSER: &str =
 fn in_browser(page: &str, more: &str, hash: &str) -> Option<String> {
     let Some(browser) = browser() else {
         assert!(std::env::var_os("ERAFT_SKIP_NOTHING").is_none(), "{NO_BROWSER}");
-        // Not by a macro, whose output is not shown if the test passes.
         let name = std::thread::current().name().unwrap_or_default().to_owned();
-        writeln!(std::io::stderr(), "{name}: {NO_BROWSER}").unwrap();
+        // What a macro prints is not shown if the test passes.
+        let mut shown = std::io::stderr();
+        shown.write_all(format!("{name}: {NO_BROWSER}\n").as_bytes()).unwrap();
         return None;
     };
     let directory = tempfile::tempdir().unwrap();

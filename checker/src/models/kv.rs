@@ -269,6 +269,10 @@ impl Model for Kv {
         Some(op.key().clone())
     }
 
+    fn with_key<L>(&self, op: &KvOp, look: impl FnOnce(Option<&Value>) -> L) -> L {
+        look(Some(op.key()))
+    }
+
     fn class(&self, op: &KvOp, ret: Option<&KvRet>) -> Class {
         match (op, ret) {
             (KvOp::Get { .. }, _) => Class::ReadOnly,
