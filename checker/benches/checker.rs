@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use eraft_checker::check::{Engine, check_by};
 use eraft_checker::generate::{Shape, generate};
 use eraft_checker::models::whole::Whole;
 use eraft_checker::{
@@ -24,21 +25,31 @@ fn explained() -> Options {
     Options { confirm: false, ..Options::default() }
 }
 
-fn read(folder: &str) -> Vec<(String, AnyHistory)> {
+/// A real history with its name and its verdict.
+struct Known {
+    name: String,
+    history: AnyHistory,
+    verdict: Verdict,
+}
+
+/// The histories of a folder. The table of the data says what is true of them: `| etcd/etcd_000.log | not linearizable |`.
+fn read(folder: &str) -> Vec<Known> {
     let Some(data) = std::env::var_os("ERAFT_HISTORY_DATA").map(PathBuf::from) else { return Vec::new() };
-    let folder = data.join("porcupine").join(folder);
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| entry.expect("the folder can be listed").path())
-        .collect();
-    files.sort();
-    let history = |file: &PathBuf| {
-        let bytes = std::fs::read(file).expect("the file can be read");
+    let data = data.join("porcupine");
+    let table = std::fs::read_to_string(data.join("README.md")).expect("the table of verdicts can be read");
+    let rows = table.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        let (file, verdict) = (cells.next()?, cells.next()?.trim_end_matches(" |"));
+        let name = file.strip_prefix(folder)?.strip_prefix('/')?;
+        let violation = verdict == "not linearizable";
+        Some((name.to_owned(), if violation { Verdict::Violation } else { Verdict::Linearizable }))
+    });
+    let history = |file: &str| {
+        let bytes = std::fs::read(data.join(folder).join(file)).expect("the file can be read");
         let format = if bytes.is_empty() { Format::JepsenLog } else { Format::Auto };
         read_history(&bytes[..], format, None).expect("the file is a history")
     };
-    let name = |file: &PathBuf| file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    files.iter().map(|file| (name(file), history(file))).collect()
+    rows.map(|(file, verdict)| Known { history: history(&file), name: file, verdict }).collect()
 }
 
 fn real_histories(criterion: &mut Criterion) {
@@ -49,21 +60,47 @@ fn real_histories(criterion: &mut Criterion) {
     }
     let mut group = criterion.benchmark_group("data");
     group.bench_function("etcd, all files", |bencher| {
-        bencher.iter(|| etcd.iter().filter(|(_, history)| is_legal(history, &verdict_only())).count());
+        bencher.iter(|| {
+            etcd.iter().for_each(|known| assert_verdict(&known.history, &verdict_only(), known.verdict));
+        });
     });
-    for (name, history) in &kv {
-        group.bench_function(name, |bencher| bencher.iter(|| is_legal(black_box(history), &verdict_only())));
+    for Known { name, history, verdict } in &kv {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| assert_verdict(black_box(history), &verdict_only(), *verdict));
+        });
+        forget_peak();
+        let before_kib = peak_kib();
+        let report = history.check(&explained());
+        println!(
+            "measured: {name}: explained by {} operations in {} KiB above the history",
+            report.core.len(),
+            peak_kib().saturating_sub(before_kib)
+        );
+        assert_eq!(report.core.is_empty(), *verdict == Verdict::Linearizable);
+        assert!(report.core.len() <= CORE_OPERATIONS_MAX, "{name}: {}", report.explanation());
         group.bench_function(format!("{name}, explained"), |bencher| {
-            bencher.iter(|| is_legal(black_box(history), &explained()));
+            bencher.iter(|| assert_verdict(black_box(history), &explained(), *verdict));
         });
     }
     group.finish();
 }
 
-fn is_legal(history: &AnyHistory, options: &Options) -> bool {
-    let verdict = history.check(options).verdict;
-    assert_ne!(verdict, Verdict::Undecided);
-    verdict == Verdict::Linearizable
+/// A violation of the real histories is explained by at most so many operations.
+const CORE_OPERATIONS_MAX: usize = 6;
+
+/// The most memory that is resident is counted from now on. Linux only.
+fn forget_peak() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+fn assert_verdict(history: &AnyHistory, options: &Options, verdict: Verdict) {
+    assert_eq!(history.check(options).verdict, verdict);
 }
 
 fn families(criterion: &mut Criterion) {
@@ -73,23 +110,27 @@ fn families(criterion: &mut Criterion) {
     let appends = Shape { operations: 2_000, keys: 4, appends: 50, ..Shape::default() };
     let unknown = Shape { operations: 100, values: 5, cas: 20, ..register };
     let many_keys = Shape { appends: 35, clients: 50, keys: 10_000, ..million };
+    let repeated = Shape { values: 5, ..hundred_thousand };
     let shapes = [
         ("unique values, 100,000 operations, 5 clients", hundred_thousand),
+        ("unique values, 100,000 operations, 5 clients, stale", Shape { stale: true, ..hundred_thousand }),
         ("unique values, 1,000,000 operations, 5 clients", million),
         ("unique values, 1,000,000 operations, 20 clients", Shape { clients: 20, ..million }),
         ("order told, 1,000,000 operations, 20 clients", Shape { clients: 20, index: true, ..million }),
-        ("5 values, 100,000 operations, 5 clients", Shape { values: 5, ..hundred_thousand }),
+        ("5 values, 100,000 operations, 5 clients", repeated),
+        ("5 values, 100,000 operations, 5 clients, stale", Shape { stale: true, ..repeated }),
         ("5 values, 1,000,000 operations, 5 clients", Shape { values: 5, ..million }),
         ("5 values, 1,000 operations, 20 clients", Shape { values: 5, clients: 20, ..register }),
         ("5 values, 1,000 operations, 50 clients", Shape { values: 5, clients: 50, ..register }),
+        (
+            "5 values, 1,000 operations, 50 clients, stale",
+            Shape { values: 5, clients: 50, stale: true, ..register },
+        ),
         ("append/get, 2,000 operations, 50 clients", Shape { clients: 50, ..appends }),
         ("append/get, 2,000 operations, 50 clients, stale", Shape { clients: 50, stale: true, ..appends }),
+        ("with deletes, 2,000 operations, 50 clients", Shape { clients: 50, deletes: 10, ..appends }),
         ("17 % unknown outcomes, 100 operations", Shape { unknown_permille: 170, ..unknown }),
         ("25 % unknown outcomes, 100 operations", Shape { unknown_permille: 250, ..unknown }),
-        (
-            "25 % unknown outcomes, 100 operations, stale",
-            Shape { unknown_permille: 250, stale: true, ..unknown },
-        ),
         ("10,000 keys, 1,000,000 operations, 50 clients", many_keys),
         ("1,000 keys, 1,000,000 operations, 50 clients", Shape { keys: 1_000, ..many_keys }),
     ];
@@ -97,6 +138,7 @@ fn families(criterion: &mut Criterion) {
     group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
     for (name, shape) in shapes {
         let history = generate(&shape, 1);
+        let verdict = if shape.stale { Verdict::Violation } else { Verdict::Linearizable };
         let threads: &[usize] = if shape.keys >= 1_000 { &[1, 2] } else { &[1] };
         for jobs in threads {
             let name = if threads.len() > 1 { format!("{name}, {jobs} threads") } else { name.to_owned() };
@@ -104,12 +146,24 @@ fn families(criterion: &mut Criterion) {
             group.bench_function(name, |bencher| {
                 bencher.iter_batched(
                     || (),
-                    |()| is_legal(black_box(&history), &options),
+                    |()| assert_verdict(black_box(&history), &options, verdict),
                     BatchSize::PerIteration,
                 );
             });
         }
     }
+    // With unknown outcomes a stale read may be possible, so the verdict is not known beforehand: whatever the whole engine
+    // says, its frontier search alone must say too.
+    let shape = Shape { unknown_permille: 250, stale: true, ..unknown };
+    let AnyHistory::Register(model, history) = generate(&shape, 1) else {
+        panic!("no keys make it a register")
+    };
+    let verdict = check_by(Engine::Breadth, &model, &history, &verdict_only()).verdict;
+    group.bench_function(format!("25 % unknown outcomes, 100 operations, stale: {verdict}"), |bencher| {
+        bencher.iter(|| {
+            assert_eq!(check(&model, black_box(&history), &verdict_only()).verdict, verdict);
+        });
+    });
     group.finish();
 }
 

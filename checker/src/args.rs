@@ -9,9 +9,6 @@ use eraft_checker::check::STEPS_MAX_DEFAULT;
 use eraft_checker::generate::Shape;
 use eraft_checker::{Format, ModelKind, OnlineOptions, Options};
 
-/// Whoever follows a system wants to know at once.
-const FOLLOW_PROBE_EVERY: usize = 1;
-
 const EXAMPLES: &str = "\
 From a Jepsen history to the reason:
   eraft-check store/my-test/latest/history.edn --html why.html
@@ -133,6 +130,10 @@ pub struct Generate {
     #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(0..=100))]
     appends: u64,
 
+    /// Percent that delete.
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(0..=100))]
+    deletes: u64,
+
     /// Percent that compare and set.
     #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(0..=100))]
     cas: u64,
@@ -141,7 +142,7 @@ pub struct Generate {
     #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(0..=1_000))]
     unknown: u64,
 
-    /// Give a read near the end an old answer.
+    /// Let a read near the end have an old answer.
     #[arg(long)]
     stale: bool,
 
@@ -164,6 +165,7 @@ impl Generate {
             values: self.values,
             reads: self.reads,
             appends: self.appends,
+            deletes: self.deletes,
             cas: self.cas,
             unknown_permille: self.unknown,
             stale: self.stale,
@@ -203,19 +205,15 @@ impl Args {
             memory_bytes_max: self.memory,
             timeout: Some(self.timeout),
             verdict_only: self.verdict_only,
-            confirm: cfg!(debug_assertions),
+            // The models that come with the checker are tested against brute force, hints and all.
+            confirm: false,
             jobs: if self.jobs == 0 { processors() } else { self.jobs },
         }
     }
 
     /// What following may cost.
     pub fn online_options(&self) -> OnlineOptions {
-        OnlineOptions {
-            steps_max: self.steps,
-            memory_bytes_max: self.memory,
-            probe_every: FOLLOW_PROBE_EVERY,
-            ..OnlineOptions::default()
-        }
+        OnlineOptions { steps_max: self.steps, memory_bytes_max: self.memory, ..OnlineOptions::default() }
     }
 
     /// How to print.

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use crate::engine::budget::Budget;
+use crate::engine::budget::{Budget, Wanted};
+use crate::engine::greedy::Scratch;
 use crate::engine::part::Part;
 use crate::engine::{Answer, Contradiction, Violation, decide_by_search, decide_fast, explain, sharpen};
 use crate::evidence::{self, Found};
@@ -46,10 +47,26 @@ pub struct Options {
     /// Whether the verdict is all that is asked for: then the check ends at the first violation that it meets, and tells
     /// nothing about it.
     pub verdict_only: bool,
-    /// Whether a violation is searched again without the model's hints, within reason, so that a wrong hint shows itself.
+    /// Whether a violation is searched again without the model's hints, so that a wrong hint shows itself: for trying a
+    /// model of one's own. That is slow, so it is given few steps, and a violation that they do not confirm is undecided.
     pub confirm: bool,
     /// Threads that decide partitions; 1 starts none. The report does not depend on it.
     pub jobs: usize,
+}
+
+/// Which parts of the engine may decide. The verdict does not depend on it, which is what the tests compare.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Engine {
+    /// All of them, what costs least first.
+    #[default]
+    Portfolio,
+    /// The search, without what is tried before it.
+    Search,
+    /// The frontier search alone.
+    Breadth,
+    /// The depth-first search alone.
+    Depth,
 }
 
 impl Default for Options {
@@ -77,9 +94,26 @@ type HistoryOf<M> = History<<M as Model>::Op, <M as Model>::Ret>;
 
 /// Says whether `history` is linearizable with respect to `model`.
 pub fn check<M: Model>(model: &M, history: &History<M::Op, M::Ret>, options: &Options) -> Report {
+    check_by(Engine::Portfolio, model, history, options)
+}
+
+/// The same with some parts of the engine only, for its tests.
+#[doc(hidden)]
+pub fn check_by<M: Model>(
+    engine: Engine,
+    model: &M,
+    history: &History<M::Op, M::Ret>,
+    options: &Options,
+) -> Report {
     let partitions = Partitions::new(model, &history.operations);
-    let mut report = empty_report(history, partitions.len());
-    let decided = decide_all(model, history, &partitions, options, false);
+    let mut report = Report::linearizable(
+        history.operations.len(),
+        partitions.unknown(),
+        history.failed,
+        partitions.len(),
+    );
+    let wanted = if options.verdict_only { Wanted::Verdict } else { Wanted::Reason };
+    let decided = decide_all(model, history, &partitions, options, (wanted, engine));
     report.steps = decided.iter().map(|decided| decided.steps).sum();
     let name = |number: usize| {
         let key = partitions.key(number);
@@ -145,7 +179,7 @@ pub(crate) fn find_violation<'a, M: Model>(
     partitions: &Partitions<M::Key>,
     options: &Options,
 ) -> Option<(usize, Found<'a, M>)> {
-    let decided = decide_all(model, history, partitions, options, false);
+    let decided = decide_all(model, history, partitions, options, (Wanted::Reason, Engine::Portfolio));
     let (number, found) = first_violation(model, history, partitions, decided)?;
     let Found::Violation(violation) = found else { return Some((number, found)) };
     let contradiction = contradiction_at(model, partitions.part(number, &history.operations), &violation);
@@ -171,7 +205,7 @@ fn first_violation<'a, M: Model>(
                 }
             }
             Answer::Contradiction(proof) => proofs.push((number, proof)),
-            Answer::Linearizable(_) | Answer::Undecided(_) => {}
+            Answer::Linearizable(_) | Answer::Undecided(_) | Answer::Impossible => {}
         }
     }
     // A contradiction is looked at only if there is one before the first that is known so far.
@@ -192,7 +226,7 @@ pub fn linearize<M: Model>(
     options: &Options,
 ) -> Option<Vec<Vec<usize>>> {
     let partitions = Partitions::new(model, &history.operations);
-    let decided = decide_all(model, history, &partitions, options, true);
+    let decided = decide_all(model, history, &partitions, options, (Wanted::Order, Engine::Portfolio));
     if decided.len() < partitions.len() {
         return None;
     }
@@ -213,95 +247,112 @@ fn decide_all<'a, M: Model>(
     history: &'a HistoryOf<M>,
     partitions: &Partitions<M::Key>,
     options: &Options,
-    keep_orders: bool,
+    (wanted, engine): (Wanted, Engine),
 ) -> Vec<Decided<Answer<'a, M>>> {
     let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let part = |number: usize| partitions.part::<M>(number, &history.operations);
     let budget = |steps: u64| {
         let mut budget = Budget::new(options.steps_max, options.memory_bytes_max, deadline);
-        (budget.confirm, budget.steps) = (options.confirm, steps);
+        (budget.confirm, budget.wanted, budget.engine) = (options.confirm, wanted, engine);
+        budget.steps = steps;
         budget
     };
     let kept = |answer: Answer<'a, M>| match answer {
-        Answer::Linearizable(_) if !keep_orders => Answer::Linearizable(Vec::new()),
+        Answer::Linearizable(_) if wanted != Wanted::Order => Answer::Linearizable(Vec::new()),
         answer => answer,
     };
-    let each = |numbers: Vec<usize>, parallel_min: usize, decide: &(dyn Fn(usize) -> _ + Sync)| {
-        let operations: usize = numbers.iter().map(|number| part(*number).len()).sum();
-        let jobs = if numbers.len() > 1 && operations >= parallel_min { options.jobs } else { 1 };
-        let until = |answer: &Option<Answer<'a, M>>| {
-            options.verdict_only && answer.as_ref().is_some_and(Answer::is_violation)
-        };
-        in_turn(numbers, jobs, |number| part(number).len(), decide, until)
-    };
-    let fast = each((0..partitions.len()).collect(), FAST_OPERATIONS_PARALLEL_MIN, &|number| {
+    let turns = Turns { jobs: options.jobs, until_violation: options.verdict_only };
+    let length = |number: usize| part(number).len();
+    let fast = |scratch: &mut Scratch, number: usize| {
         let mut budget = budget(0);
-        let answer = decide_fast(model, part(number), &mut budget).map(kept);
+        let answer = decide_fast(model, part(number), &mut budget, scratch).map(kept);
         Decided { number, answer, steps: budget.steps }
-    });
-    let violated = options.verdict_only
-        && fast.iter().any(|decided| decided.answer.as_ref().is_some_and(Answer::is_violation));
-    let undecided = fast.iter().filter(|decided| decided.answer.is_none() && !violated);
-    let spent: FxHashMap<usize, u64> = undecided.map(|decided| (decided.number, decided.steps)).collect();
+    };
+    let all = (0..partitions.len()).collect();
+    let fast = turns.take(all, length, FAST_OPERATIONS_PARALLEL_MIN, fast);
+    let is_open = |decided: &Decided<Option<_>>| decided.answer.is_none();
+    let violated = turns.until_violation && fast.iter().any(Decided::is_violation);
+    let mut spent: FxHashMap<usize, u64> = FxHashMap::default();
+    if !violated {
+        spent.extend(fast.iter().filter(|decided| is_open(decided)).map(|open| (open.number, open.steps)));
+    }
+    let answered = |Decided { number, answer, steps }: Decided<Option<_>>| {
+        answer.map(|answer| Decided { number, answer, steps })
+    };
+    let mut decided: Vec<_> = fast.into_iter().filter_map(answered).collect();
+    if spent.is_empty() {
+        return decided;
+    }
     let mut numbers: Vec<usize> = spent.keys().copied().collect();
     numbers.sort_unstable();
-    let searched = each(numbers, SEARCHED_OPERATIONS_PARALLEL_MIN, &|number| {
+    let searched = turns.take(numbers, length, SEARCHED_OPERATIONS_PARALLEL_MIN, |_: &mut (), number| {
         let mut budget = budget(spent[&number]);
         let answer = Some(kept(decide_by_search(model, part(number), &mut budget)));
         Decided { number, answer, steps: budget.steps }
     });
-    let answered = |Decided { number, answer, steps }: Decided<Option<_>>| {
-        answer.map(|answer| Decided { number, answer, steps })
-    };
-    let mut decided: Vec<_> = fast.into_iter().chain(searched).filter_map(answered).collect();
+    decided.extend(searched.into_iter().filter_map(answered));
     decided.sort_by_key(|decided| decided.number);
     decided
 }
 
-/// What `decide` says about each number, in their order, whoever found it; up to and with the first of which `until` is
-/// true. The longest are begun first.
-fn in_turn<A: Send>(
-    numbers: Vec<usize>,
+impl<M: Model> Decided<Option<Answer<'_, M>>> {
+    fn is_violation(&self) -> bool {
+        self.answer.as_ref().is_some_and(Answer::is_violation)
+    }
+}
+
+/// How partitions are gone through.
+struct Turns {
     jobs: usize,
-    length: impl Fn(usize) -> usize,
-    decide: &(dyn Fn(usize) -> Decided<A> + Sync),
-    until: impl Fn(&A) -> bool + Sync,
-) -> Vec<Decided<A>> {
-    let pool = || rayon::ThreadPoolBuilder::new().num_threads(jobs).build().ok();
-    // A machine that refuses threads is no reason to refuse an answer.
-    let Some(pool) = (jobs > 1).then(pool).flatten() else {
-        let mut decided = Vec::with_capacity(numbers.len());
-        for number in numbers {
-            decided.push(decide(number));
-            if decided.last().is_some_and(|last| until(&last.answer)) {
-                break;
-            }
-        }
-        return decided;
-    };
-    let mut longest_first = numbers;
-    longest_first.sort_by_key(|number| std::cmp::Reverse(length(*number)));
-    // The first that ends it, as far as is known. Only what comes later is left out, so what comes before is all there.
-    let last = AtomicUsize::new(usize::MAX);
-    let mut decided: Vec<Decided<A>> = pool.install(|| {
-        let numbers = longest_first.into_par_iter().with_max_len(1);
-        let wanted = numbers.filter(|number| *number <= last.load(Ordering::Relaxed));
-        let decide_one = |number| {
-            let decided = decide(number);
-            if until(&decided.answer) {
-                last.fetch_min(number, Ordering::Relaxed);
-            }
-            decided
-        };
-        wanted.map(decide_one).collect()
-    });
-    let last = last.into_inner();
-    decided.retain(|decided| decided.number <= last);
-    decided.sort_by_key(|decided| decided.number);
-    decided
+    /// Whether the first violation is the last answer that is wanted.
+    until_violation: bool,
 }
 
-fn empty_report<O, R>(history: &History<O, R>, partitions: usize) -> Report {
-    let unknown = history.operations.iter().filter(|operation| operation.ret().is_none()).count();
-    Report::linearizable(history.operations.len(), unknown, history.failed, partitions)
+impl Turns {
+    /// What `decide` says about each number, in their order, whoever found it. The longest are begun first. `decide` is
+    /// given what earlier calls in the same thread left behind.
+    fn take<'a, M: Model, S: Default + Send>(
+        &self,
+        numbers: Vec<usize>,
+        length: impl Fn(usize) -> usize,
+        operations_parallel_min: usize,
+        decide: impl Fn(&mut S, usize) -> Decided<Option<Answer<'a, M>>> + Sync,
+    ) -> Vec<Decided<Option<Answer<'a, M>>>> {
+        let is_long =
+            || numbers.iter().map(|number| length(*number)).sum::<usize>() >= operations_parallel_min;
+        let parallel = self.jobs > 1 && numbers.len() > 1 && is_long();
+        let pool = || rayon::ThreadPoolBuilder::new().num_threads(self.jobs).build().ok();
+        // A machine that refuses threads is no reason to refuse an answer.
+        let Some(pool) = parallel.then(pool).flatten() else {
+            let mut scratch = S::default();
+            let mut decided = Vec::with_capacity(numbers.len());
+            for number in numbers {
+                decided.push(decide(&mut scratch, number));
+                if self.until_violation && decided.last().is_some_and(Decided::is_violation) {
+                    break;
+                }
+            }
+            return decided;
+        };
+        let mut longest_first = numbers;
+        longest_first.sort_by_key(|number| std::cmp::Reverse(length(*number)));
+        // The first violation, as far as is known. Only what comes later is left out, so what comes before is all there.
+        let last = AtomicUsize::new(usize::MAX);
+        let mut decided: Vec<Decided<_>> = pool.install(|| {
+            let numbers = longest_first.into_par_iter().with_max_len(1);
+            let wanted = numbers.filter(|number| *number <= last.load(Ordering::Relaxed));
+            let decide_one = |scratch: &mut S, number| {
+                let decided = decide(scratch, number);
+                if self.until_violation && decided.is_violation() {
+                    last.fetch_min(number, Ordering::Relaxed);
+                }
+                decided
+            };
+            wanted.map_init(S::default, decide_one).collect()
+        });
+        let last = last.into_inner();
+        decided.retain(|decided| decided.number <= last);
+        decided.sort_by_key(|decided| decided.number);
+        decided
+    }
 }

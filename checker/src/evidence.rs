@@ -1,6 +1,7 @@
 //! What a report says about a violation: the operations that matter, and the reason as a sentence.
 
 use crate::engine::{Contradiction, OperationOf, Violation};
+use crate::history::Operation;
 use crate::model::Model;
 use crate::report::{Evidence, Report, Role, Verdict};
 
@@ -32,6 +33,32 @@ pub(crate) fn evidence<M: Model>(model: &M, role: Role, operation: &OperationOf<
         invoked_line: operation.invoked.line,
         returned_line: operation.returned().map(|returned| returned.line),
     }
+}
+
+/// An operation in a sentence: what, who, when.
+pub(crate) fn name<M: Model>(model: &M, operation: &OperationOf<M>) -> String {
+    let what = model.describe(&operation.op, operation.ret());
+    format!("{what} (process {}{})", operation.process, when(operation))
+}
+
+/// The lines and the times of an operation, as far as they are known.
+fn when<O, R>(operation: &Operation<O, R>) -> String {
+    let (invoked, returned) = (operation.invoked, operation.returned());
+    let mut text = String::new();
+    if invoked.line > 0 {
+        match returned {
+            Some(returned) => text += &format!(", lines {}-{}", invoked.line, returned.line),
+            None => text += &format!(", line {}", invoked.line),
+        }
+    }
+    if let Some(from) = invoked.time_ns {
+        let milliseconds = |time_ns: u64| time_ns as f64 / 1e6;
+        match returned.and_then(|returned| returned.time_ns) {
+            Some(to) => text += &format!(", {:.3}-{:.3} ms", milliseconds(from), milliseconds(to)),
+            None => text += &format!(", from {:.3} ms", milliseconds(from)),
+        }
+    }
+    text
 }
 
 fn tell_contradiction<M: Model>(
@@ -80,29 +107,32 @@ fn tell_violation<M: Model>(report: &mut Report, model: &M, name: String, violat
     }
     report.verdict = Verdict::Violation;
     report.states = violation.dead_ends.iter().map(|end| model.describe_state(&end.state)).collect();
-    report.reason = Some(reason(&name, violation, &core[0], &report.states));
+    report.reason = Some(reason(model, &name, violation, &report.states));
     report.prefix = Some(violation.prefix);
     report.partition = Some(name);
     report.core = core;
 }
 
-fn reason<M: Model>(
-    name: &str,
-    violation: &Violation<'_, M>,
-    unplaceable: &Evidence,
-    states: &[String],
-) -> String {
-    let Evidence { process, operation, .. } = unplaceable;
+fn reason<M: Model>(model: &M, partition: &str, violation: &Violation<'_, M>, states: &[String]) -> String {
     let more = if violation.more { ", …" } else { "" };
     let core = match violation.core.len() {
         0 => String::new(),
         count => format!("; {count} operations are impossible by themselves"),
     };
+    let impossible = impossible(model, partition, violation.prefix, violation.operation);
+    format!("{impossible} {}{more}{core}", states.join(", "))
+}
+
+/// That a return is impossible behind the first `prefix` ones. What follows are states.
+pub(crate) fn impossible<M: Model>(
+    model: &M,
+    partition: &str,
+    prefix: usize,
+    operation: &OperationOf<M>,
+) -> String {
     format!(
-        "{name}: the first {} operations to return can be ordered, but then process {process} has {operation}{}, \
-         which no state explains that is possible by then, such as {}{more}{core}",
-        violation.prefix,
-        unplaceable.lines(),
-        states.join(", "),
+        "{partition}: the first {prefix} operations to return can be ordered, but then comes {}, which no state explains \
+         that is possible by then, such as",
+        name(model, operation)
     )
 }

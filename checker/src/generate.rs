@@ -32,11 +32,15 @@ pub struct Shape {
     pub reads: u64,
     /// Percent that append; not for a register.
     pub appends: u64,
+    /// Percent that delete; not for a register.
+    pub deletes: u64,
     /// Percent that compare and set.
     pub cas: u64,
     /// Of a thousand operations, so many get no answer.
     pub unknown_permille: u64,
-    /// Whether one read near the end is given the value of a read long before. With unique values that is a violation.
+    /// Whether there is a read near the end with an old value. If values are unique, it is given the value of a read long
+    /// before, and that is a violation. If they repeat and every outcome is known, the last two operations are a write and a
+    /// read of another value, which is one too; with unknown outcomes it may not be.
     pub stale: bool,
     /// Whether answers carry the order in which the operations took effect, as a system with a log can tell it.
     pub index: bool,
@@ -51,6 +55,7 @@ impl Default for Shape {
             values: 0,
             reads: 50,
             appends: 0,
+            deletes: 0,
             cas: 0,
             unknown_permille: 0,
             stale: false,
@@ -80,10 +85,17 @@ enum Client {
 
 /// A history of this shape.
 pub fn generate(shape: &Shape, seed: u64) -> AnyHistory {
-    let mut history = run(shape, &mut Rng(seed));
-    if shape.stale {
-        plant_stale_read(&mut history);
-    }
+    let known_and_repeated = shape.values > 1 && shape.unknown_permille == 0;
+    let history = if shape.stale && known_and_repeated {
+        let operations = shape.operations.saturating_sub(CONTRADICTION_OPERATIONS);
+        run(&Shape { operations, ..*shape }, &mut Rng(seed), end_in_contradiction)
+    } else {
+        let mut history = run(shape, &mut Rng(seed), |_| {});
+        if shape.stale {
+            plant_stale_read(&mut history);
+        }
+        history
+    };
     if shape.keys > 0 {
         return AnyHistory::Kv(Kv::new(), history);
     }
@@ -91,7 +103,24 @@ pub fn generate(shape: &Shape, seed: u64) -> AnyHistory {
     AnyHistory::Register(register, as_register(history))
 }
 
-fn run(shape: &Shape, rng: &mut Rng) -> History<KvOp, KvRet> {
+/// The operations of [`end_in_contradiction`].
+const CONTRADICTION_OPERATIONS: usize = 2;
+
+/// When everything else has returned, one value is written and then another one read.
+fn end_in_contradiction(builder: &mut HistoryBuilder<KvOp, KvRet>) {
+    let (key, value) = (Value::from("k0"), |number: u64| Value::from(format!("p{number} ").as_str()));
+    let put = (KvOp::Put { key: key.clone(), value: value(0) }, KvRet::Done);
+    for (op, ret) in [put, (KvOp::Get { key }, KvRet::Value(Some(value(1))))] {
+        let answered = builder.invoke(0, op, 0, None).and_then(|()| builder.ok(0, ret, None, 0, None));
+        answered.expect("no client is busy");
+    }
+}
+
+fn run(
+    shape: &Shape,
+    rng: &mut Rng,
+    end: impl FnOnce(&mut HistoryBuilder<KvOp, KvRet>),
+) -> History<KvOp, KvRet> {
     let keys: Vec<Value> =
         (0..shape.keys.max(1)).map(|key| Value::from(format!("k{key}").as_str())).collect();
     let mut store: BTreeMap<Value, Value> = BTreeMap::new();
@@ -134,6 +163,7 @@ fn run(shape: &Shape, rng: &mut Rng) -> History<KvOp, KvRet> {
             }
         };
     }
+    end(&mut builder);
     builder.finish()
 }
 
@@ -153,6 +183,7 @@ fn request(
     match rng.below(100) {
         dice if dice < shape.reads => KvOp::Get { key },
         dice if dice < shape.reads + shape.appends && shape.keys > 0 => KvOp::Append { key, value: appended },
+        dice if dice < shape.reads + shape.appends + shape.deletes && shape.keys > 0 => KvOp::Delete { key },
         dice if dice >= 100 - shape.cas.min(100) => {
             let expected = store.get(&key).cloned().filter(|_| rng.below(2) == 0).or(Some(appended));
             KvOp::Cas { key, expected, new: put }
@@ -234,13 +265,17 @@ mod tests {
 
     #[test]
     fn what_is_generated_is_what_it_says() {
+        let options = Options { confirm: false, ..Options::default() };
         for seed in 0..20 {
             for keys in [0, 3] {
                 let good = Shape { operations: 300, keys, unknown_permille: 10, ..Shape::default() };
-                let shapes =
-                    [good, Shape { cas: 10, values: 4, ..good }, Shape { appends: 20, index: true, ..good }];
+                let shapes = [
+                    good,
+                    Shape { cas: 10, values: 4, ..good },
+                    Shape { appends: 20, deletes: 10, index: true, ..good },
+                ];
                 for shape in shapes {
-                    let report = generate(&shape, seed).check(&Options::default());
+                    let report = generate(&shape, seed).check(&options);
                     assert_eq!(
                         report.verdict,
                         Verdict::Linearizable,
@@ -249,8 +284,16 @@ mod tests {
                     );
                     assert_eq!(report.operations, 300);
                 }
-                let bad = generate(&Shape { stale: true, ..good }, seed).check(&Options::default());
-                assert_eq!(bad.verdict, Verdict::Violation, "seed {seed}");
+                let known = Shape { unknown_permille: 0, ..good };
+                for values in [0, 2, 5] {
+                    let shape = Shape { stale: true, values, ..if values == 0 { good } else { known } };
+                    let bad = generate(&shape, seed).check(&options);
+                    assert_eq!(
+                        (bad.verdict, bad.operations),
+                        (Verdict::Violation, 300),
+                        "seed {seed}, {values} values"
+                    );
+                }
             }
         }
     }

@@ -97,20 +97,40 @@ fn check_file(file: &str, args: &Args) -> Result<(AnyHistory, Report), String> {
     Ok((history, report))
 }
 
-/// Writes what else was asked for: the violation alone, the order that explains, the picture.
+/// Writes what else was asked for: the violation alone, the order that explains, the picture. What there is nothing to say
+/// about is not written, not even an empty file; that is an error only if it was the budget that did not suffice.
 fn write_extras(history: &AnyHistory, report: &Report, file: &str, args: &Args) -> Result<(), String> {
-    if let Some(target) = args.minimize.as_ref().filter(|_| report.verdict == Verdict::Violation) {
-        let small = history.minimize(&args.options());
-        write_file(target, |out| small.as_ref().map_or(Ok(()), |small| small.write(out)))?;
+    if let Some(target) = &args.minimize {
+        let wanted = report.verdict == Verdict::Violation;
+        match wanted.then(|| history.minimize(&args.options())).flatten() {
+            Some(small) => write_file(target, |out| small.write(out))?,
+            None if wanted => return Err(not_written(target, "no small violation was found in time")),
+            None => note(&not_written(target, &format!("the verdict on {file} is {}", report.verdict))),
+        }
     }
-    if let Some(target) = args.witness.as_ref().filter(|_| report.verdict == Verdict::Linearizable) {
-        write_file(target, |out| history.write_witness(&args.options(), out).map(|_| ()))?;
+    if let Some(target) = &args.witness {
+        let wanted = report.verdict == Verdict::Linearizable;
+        let mut witness = Vec::new();
+        let found = wanted && history.write_witness(&args.options(), &mut witness).unwrap_or(false);
+        match found {
+            true => write_file(target, |out| out.write_all(&witness))?,
+            false if wanted => return Err(not_written(target, "no order was found in time")),
+            false => note(&not_written(target, &format!("the verdict on {file} is {}", report.verdict))),
+        }
     }
     if let Some(target) = &args.html {
         let page = history.picture(report, file, &args.options());
         write_file(target, |out| out.write_all(page.as_bytes()))?;
     }
     Ok(())
+}
+
+fn not_written(target: &Path, reason: &str) -> String {
+    format!("{}: not written: {reason}", target.display())
+}
+
+fn note(message: &str) {
+    eprintln!("eraft-check: {message}");
 }
 
 fn follow_file(file: &str, args: &Args) -> Result<Report, String> {

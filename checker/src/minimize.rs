@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::check::{Options, find_violation};
-use crate::engine::budget::Budget;
+use crate::engine::budget::{Budget, Wanted};
 use crate::engine::part::Part;
 use crate::engine::{OperationOf, Violation, decide, known_after};
 use crate::evidence::Found;
@@ -111,6 +111,7 @@ impl<M: Model> Shrinker<'_, M> {
         let steps_max = self.options.steps_max.min(TRY_STEPS_MAX);
         let mut budget =
             Budget::new(steps_max.min(self.steps_left), self.options.memory_bytes_max, self.deadline);
+        budget.wanted = Wanted::Verdict;
         let is_violation = decide(self.model, Part::whole(operations), &mut budget).is_violation();
         self.steps_left = self.steps_left.saturating_sub(budget.steps);
         is_violation

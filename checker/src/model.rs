@@ -2,13 +2,15 @@
 //!
 //! Invariants an implementation must keep, because the search is built on them:
 //! - `step` is a function: the same arguments give the same answer, whatever was asked before; `apply` does the same;
+//! - `with_key` looks at what `key` gives;
 //! - operations with different keys do not touch each other's state (that is what makes partitions sound);
 //! - `focus` changes nothing that an operation of its partition can see.
 //!
 //! [`Model::class`], [`Model::reveal`] and [`Model::initial`] are hints only: the search tests the classes on every step
 //! that it takes, and starts again without any hint when it catches a wrong one. An order that was found with the help of
-//! what is revealed is replayed against `step`. Debug builds also search every violation again without hints, within
-//! reason.
+//! what is revealed is replayed against `step`. Only a violation can rest on a wrong hint: with
+//! [`Options::confirm`](crate::Options::confirm), which debug builds have unless told otherwise, it is searched again without
+//! hints, and is undecided if that takes too long. Debug builds also compare every `apply` with the `step`.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -94,6 +96,11 @@ pub trait Model: Clone + Send + Sync {
     /// such operation puts the whole history into one partition.
     fn key(&self, _op: &Self::Op) -> Option<Self::Key> {
         None
+    }
+
+    /// What `look` makes of the same key, without a copy of it. For keys that are costly to copy: every operation is asked.
+    fn with_key<L>(&self, op: &Self::Op, look: impl FnOnce(Option<&Self::Key>) -> L) -> L {
+        look(self.key(op).as_ref())
     }
 
     /// A hint: what kind of operation this is.

@@ -2,11 +2,17 @@
 //!
 //! Invariant: the parts are in the order of their keys, the operations of each in the order of the history.
 
-use rustc_hash::FxHashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
 
 use crate::engine::OperationOf;
 use crate::engine::part::Part;
 use crate::model::Model;
+
+/// Room for as many parts as many histories have.
+const ROOM_PARTS: usize = 28;
 
 /// The parts of a history.
 pub(crate) struct Partitions<K> {
@@ -15,34 +21,53 @@ pub(crate) struct Partitions<K> {
     places: Option<Vec<u32>>,
     /// Where in `places` those of each part end.
     ends: Vec<u32>,
+    /// How many operations have an unknown outcome: counted here, because going over a long history takes time.
+    unknown: usize,
 }
 
 impl<K: Clone + Ord + std::hash::Hash> Partitions<K> {
     /// Takes a history apart. An operation without a key is of all parts, so then there is only one.
     pub(crate) fn new<M: Model<Key = K>>(model: &M, operations: &[OperationOf<M>]) -> Self {
         let Some(first) = operations.first().map(|operation| model.key(&operation.op)) else {
-            return Partitions { keys: Vec::new(), places: None, ends: Vec::new() };
+            return Partitions { keys: Vec::new(), places: None, ends: Vec::new(), unknown: 0 };
         };
-        let whole = |key| Partitions { keys: vec![key], places: None, ends: Vec::new() };
-        if operations.iter().all(|operation| model.key(&operation.op) == first) {
-            return whole(first);
+        let mut unknown = 0;
+        let whole = |key, unknown| Partitions { keys: vec![key], places: None, ends: Vec::new(), unknown };
+        let one_key = operations.iter().all(|operation| {
+            unknown += usize::from(operation.ret().is_none());
+            model.with_key(&operation.op, |key| key == first.as_ref())
+        });
+        if one_key {
+            return whole(first, unknown);
         }
-        let mut numbers: FxHashMap<Option<K>, u32> = FxHashMap::default();
-        let mut counts: Vec<u32> = Vec::new();
+        unknown = 0;
+        let mut numbers: HashTable<u32> = HashTable::with_capacity(ROOM_PARTS);
+        let mut keys: Vec<(Option<K>, u32)> = Vec::with_capacity(ROOM_PARTS);
+        let mut counts: Vec<u32> = Vec::with_capacity(ROOM_PARTS);
         let mut part_of: Vec<u32> = Vec::with_capacity(operations.len());
         for operation in operations {
-            let number = *numbers.entry(model.key(&operation.op)).or_insert_with(|| {
+            let number = model.with_key(&operation.op, |key| {
+                let hash = FxBuildHasher.hash_one(key);
+                let known = numbers.find(hash, |number| keys[*number as usize].0.as_ref() == key);
+                if let Some(number) = known {
+                    return *number;
+                }
+                let number = keys.len() as u32;
+                keys.push((key.cloned(), number));
                 counts.push(0);
-                counts.len() as u32 - 1
+                let hash_of = |number: &u32| FxBuildHasher.hash_one(keys[*number as usize].0.as_ref());
+                numbers.insert_unique(hash, number, hash_of);
+                number
             });
             counts[number as usize] += 1;
             part_of.push(number);
+            unknown += usize::from(operation.ret().is_none());
         }
-        if numbers.contains_key(&None) {
-            return whole(None);
-        }
-        let mut keys: Vec<(Option<K>, u32)> = numbers.into_iter().collect();
         keys.sort_unstable();
+        // Without a key is before all others.
+        if keys[0].0.is_none() {
+            return whole(None, unknown);
+        }
         // Where the next operation of each part goes.
         let (mut next, mut start) = (vec![0; keys.len()], 0);
         for (_, number) in &keys {
@@ -56,13 +81,23 @@ impl<K: Clone + Ord + std::hash::Hash> Partitions<K> {
             *next += 1;
         }
         let ends = keys.iter().map(|(_, number)| next[*number as usize]).collect();
-        Partitions { keys: keys.into_iter().map(|(key, _)| key).collect(), places: Some(places), ends }
+        Partitions {
+            keys: keys.into_iter().map(|(key, _)| key).collect(),
+            places: Some(places),
+            ends,
+            unknown,
+        }
     }
 }
 
 impl<K> Partitions<K> {
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    /// How many operations have an unknown outcome.
+    pub(crate) fn unknown(&self) -> usize {
+        self.unknown
     }
 
     /// The key of the part with this number.

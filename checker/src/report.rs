@@ -67,17 +67,6 @@ pub struct Evidence {
     pub returned_line: Option<usize>,
 }
 
-impl Evidence {
-    /// The lines of the operation for a sentence, in brackets; empty if it is from no file.
-    pub(crate) fn lines(&self) -> String {
-        match (self.invoked_line, self.returned_line) {
-            (0, _) => String::new(),
-            (invoked, Some(returned)) => format!(" (lines {invoked}-{returned})"),
-            (invoked, None) => format!(" (line {invoked})"),
-        }
-    }
-}
-
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Evidence { role, process, operation, invoked_line, returned_line } = self;

@@ -3,7 +3,9 @@
 //! In JSON a value that is UTF-8 is a string, any other is `{"hex":"ff00"}`. Both forms are read for every value, so
 //! `"a"` and `{"hex":"61"}` are equal; only one form is ever written.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::de::{self, MapAccess, Visitor};
@@ -24,24 +26,97 @@ pub(crate) fn shown_list<T: fmt::Display>(elements: impl ExactSizeIterator<Item 
     format!("[{}]", more.into_iter().chain(shown).collect::<Vec<_>>().join(", "))
 }
 
+/// As many bytes as make a value 16 bytes large, so that one is read or cloned without a look at other memory. Most keys
+/// and values of recorded histories are not longer.
+const INLINE_BYTES_MAX: usize = 14;
+
 /// A key or a value of a history.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Value(Arc<[u8]>);
+///
+/// Invariant: what fits is inline, and the bytes behind its length are 0; so equal values are stored in the same way.
+#[derive(Clone)]
+pub struct Value(Stored);
+
+#[derive(Clone)]
+enum Stored {
+    Inline {
+        length: u8,
+        bytes: [u8; INLINE_BYTES_MAX],
+    },
+    /// In a box of its own, because a reference to a slice would be 16 bytes by itself.
+    Shared(Arc<Box<[u8]>>),
+}
 
 impl Value {
     /// The value with these bytes.
     pub fn new(bytes: &[u8]) -> Value {
-        Value(bytes.into())
+        if bytes.len() > INLINE_BYTES_MAX {
+            return Value(Stored::Shared(Arc::new(bytes.into())));
+        }
+        let mut inline = [0; INLINE_BYTES_MAX];
+        inline[..bytes.len()].copy_from_slice(bytes);
+        Value(Stored::Inline { length: bytes.len() as u8, bytes: inline })
     }
 
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Stored::Inline { length, bytes } => &bytes[..usize::from(*length)],
+            Stored::Shared(bytes) => bytes,
+        }
     }
 
     /// This value with `tail` after it.
     pub fn concat(&self, tail: &Value) -> Value {
-        Value([self.as_bytes(), tail.as_bytes()].concat().into())
+        let bytes = [self.as_bytes(), tail.as_bytes()].concat();
+        if bytes.len() > INLINE_BYTES_MAX {
+            return Value(Stored::Shared(Arc::new(bytes.into())));
+        }
+        Value::new(&bytes)
+    }
+}
+
+impl PartialEq for Value {
+    #[inline]
+    fn eq(&self, other: &Value) -> bool {
+        match (&self.0, &other.0) {
+            (
+                Stored::Inline { length, bytes },
+                Stored::Inline { length: other_length, bytes: other_bytes },
+            ) => length == other_length && bytes == other_bytes,
+            (Stored::Shared(bytes), Stored::Shared(other)) => Arc::ptr_eq(bytes, other) || bytes == other,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Value {}
+
+impl PartialOrd for Value {
+    fn partial_cmp(&self, other: &Value) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Value {
+    fn cmp(&self, other: &Value) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+/// What is inline is hashed as two numbers, which takes less than going over its bytes.
+impl Hash for Value {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match &self.0 {
+            Stored::Inline { length, bytes } => {
+                let [first @ .., _, _, _, _, _, _] = *bytes;
+                let [_, _, _, _, _, _, last @ ..] = *bytes;
+                state.write_u64(u64::from_le_bytes(first));
+                // Of the last eight bytes two are among the first ones as well; the length takes their place.
+                state.write_u64(u64::from_le_bytes(last) ^ u64::from(*length));
+            }
+            Stored::Shared(bytes) => bytes.hash(state),
+        }
     }
 }
 
@@ -140,6 +215,11 @@ fn from_hex(digits: &str) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::hash::BuildHasher;
+
+    use rustc_hash::FxBuildHasher;
+
     use super::*;
 
     #[test]
@@ -149,6 +229,33 @@ mod tests {
         assert_eq!(text, hex);
         assert_eq!(serde_json::to_string(&hex).unwrap(), "\"a\"");
         assert_eq!(serde_json::to_string(&Value::new(&[0xff, 0])).unwrap(), "{\"hex\":\"ff00\"}");
+    }
+
+    #[test]
+    fn short_and_long_values_compare_as_their_bytes_do() {
+        assert_eq!((size_of::<Value>(), size_of::<Option<Value>>()), (16, 16));
+        let bytes: Vec<u8> = (0..=2 * INLINE_BYTES_MAX as u8).map(|byte| byte / 3).collect();
+        let slices = (0..bytes.len()).flat_map(|from| [&bytes[from..], &bytes[..from]]);
+        let mut slices: Vec<&[u8]> = slices.chain([&b"a"[..], b"a\0", b"\0"]).collect();
+        slices.sort_unstable();
+        slices.dedup();
+        let hashes = slices.iter().map(|bytes| FxBuildHasher.hash_one(Value::new(bytes)));
+        assert_eq!(
+            hashes.collect::<HashSet<u64>>().len(),
+            slices.len(),
+            "no two of so few have the same hash"
+        );
+        for one in &slices {
+            let value = Value::new(one);
+            assert_eq!(value.as_bytes(), *one);
+            assert_eq!(FxBuildHasher.hash_one(&value), FxBuildHasher.hash_one(Value::new(one)));
+            for other in &slices {
+                let other_value = Value::new(other);
+                assert_eq!(value.cmp(&other_value), one.cmp(other), "{one:?} {other:?}");
+                assert_eq!(value == other_value, one == other, "{one:?} {other:?}");
+                assert_eq!(value.concat(&other_value).as_bytes(), [*one, other].concat());
+            }
+        }
     }
 
     #[test]

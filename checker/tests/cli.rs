@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -216,6 +217,33 @@ fn a_violation_is_made_small_and_a_witness_is_verified() {
 }
 
 #[test]
+fn what_there_is_not_is_not_written() {
+    let files = Files::new();
+    for (args, code, verdict) in [
+        (&["--minimize", "core", "legal"][..], 0, "linearizable"),
+        (&["--steps", "1", "--minimize", "core", "stale"], 5, "undecided"),
+        (&["--witness", "order", "stale"], 1, "violation"),
+        (&["--steps", "1", "--witness", "order", "legal"], 5, "undecided"),
+    ] {
+        let (history, target) = (args[args.len() - 1], args[args.len() - 2]);
+        let output = files.run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        let reason = format!("eraft-check: {target}: not written: the verdict on {history} is {verdict}\n");
+        assert_eq!(stderr(&output), reason, "{args:?}");
+        assert!(
+            stdout(&output).starts_with(&format!("{history}: {verdict}")),
+            "{args:?}: {}",
+            stdout(&output)
+        );
+        assert!(!files.path("core").exists() && !files.path("order").exists(), "{args:?}");
+    }
+    // To ask for both is to ask for whichever there is.
+    let both = files.run(&["--minimize", "core", "--witness", "order", "stale"]);
+    assert_eq!(both.status.code(), Some(1));
+    assert!(files.path("core").exists() && !files.path("order").exists());
+}
+
+#[test]
 fn random_histories_are_written_and_checked() {
     let files = Files::new();
     for (name, options) in
@@ -242,8 +270,36 @@ fn a_history_is_followed_to_its_first_violation() {
     let stale = files.run(&["--follow", "stale-then-broken"]);
     assert_eq!(stale.status.code(), Some(1), "{stale:?}");
     assert!(stdout(&stale).contains("process 2, get \"a\" -> \"1\" (lines 7-8)"), "{stale:?}");
+    std::fs::write(files.path("stale-then-noise"), format!("{STALE}noise\n")).unwrap();
+    assert_eq!(files.run(&["--follow", "stale-then-noise"]).status.code(), Some(1));
     let broken = files.run(&["--follow", "broken"]);
     assert_eq!(broken.status.code(), Some(2), "{broken:?}");
     let etcd = files.run(&["--follow", "--format", "jepsen-log", "legal"]);
     assert_eq!(etcd.status.code(), Some(2), "{etcd:?}");
+}
+
+/// The recorder is still running and does not close its end, so what has come by then must do.
+#[test]
+fn whoever_writes_line_by_line_learns_of_a_violation_at_once() {
+    let mut child = command()
+        .args(["-o", "plain", "--follow", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut recorder = child.stdin.take().unwrap();
+    recorder.write_all(STALE.as_bytes()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("it waits for more");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(status.code(), Some(1));
+    drop(recorder);
 }

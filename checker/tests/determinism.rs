@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::generate::{Shape, corrupt, legal};
+use common::generate::{Shape, corrupt, legal, plant_stale_read};
 use common::{KvHistory, Rng};
 use eraft_checker::models::kv::Kv;
-use eraft_checker::{Options, Verdict, check, linearize, minimize};
+use eraft_checker::{Options, Verdict, check, linearize, minimize, picture};
 
 const RUNS: usize = 10;
 
@@ -35,8 +35,46 @@ fn told(history: &KvHistory, jobs: usize) -> (Verdict, String) {
     let report = check(&Kv::new(), history, &options);
     let orders = linearize(&Kv::new(), history, &options);
     let small = minimize(&Kv::new(), history, &options);
-    let told = format!("{}\n{orders:?}\n{small:?}", serde_json::to_string(&report).unwrap());
+    let page = picture(&Kv::new(), history, &report, "a history", &options);
+    let told = format!("{}\n{orders:?}\n{small:?}\n{page}", serde_json::to_string(&report).unwrap());
     (report.verdict, told)
+}
+
+/// More operations than the fast paths leave to one thread.
+const MANY_OPERATIONS: usize = 60_000;
+
+#[test]
+fn the_same_bytes_when_partitions_are_decided_in_parallel() {
+    let mut rng = Rng(1);
+    let shape = Shape {
+        operations: MANY_OPERATIONS,
+        clients: 8,
+        keys: 12,
+        values: 0,
+        unknown: 10,
+        gets: 50,
+        appends: 10,
+        deletes: 0,
+        cas: 0,
+    };
+    let mut history = legal(&mut rng, &shape);
+    for verdict in [Verdict::Linearizable, Verdict::Violation] {
+        let options = |jobs: usize| Options { jobs, confirm: false, ..Options::default() };
+        let decide = |jobs: usize| {
+            let report = check(&Kv::new(), &history, &options(jobs));
+            (report, linearize(&Kv::new(), &history, &options(jobs)))
+        };
+        let first = decide(1);
+        assert_eq!(first.0.verdict, verdict);
+        for run in 0..RUNS {
+            for jobs in [1, 2] {
+                assert!(decide(jobs) == first, "run {run}, {jobs} threads");
+            }
+        }
+        // These take longer than all else; of smaller histories they are made in every run.
+        assert!(told(&history, 1) == told(&history, 2), "{verdict}");
+        plant_stale_read(&mut rng, &mut history);
+    }
 }
 
 #[test]
@@ -61,7 +99,7 @@ fn a_quick_verdict_is_the_same_verdict() {
         let history = sample(seed);
         let expected = told(&history, 1).0;
         for jobs in [1, 2] {
-            let options = Options { jobs, verdict_only: true, ..Options::default() };
+            let options = Options { jobs, verdict_only: true, confirm: false, ..Options::default() };
             let report = check(&Kv::new(), &history, &options);
             assert_eq!((report.verdict, report.core.len()), (expected, 0), "seed {seed}, {jobs} threads");
         }

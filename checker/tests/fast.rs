@@ -5,7 +5,7 @@ mod common;
 
 use common::generate::{Shape, corrupt, legal};
 use common::oracle::brute_force;
-use common::{KvHistory, Rng};
+use common::{KvHistory, Rng, assert_engines_agree};
 use eraft_checker::models::kv::Kv;
 use eraft_checker::{Options, Report, Verdict, check};
 
@@ -57,6 +57,7 @@ fn compare(name: &str, gets: usize, appends: usize, values: usize, fast_percent_
         let report = check(&Kv::new(), &history, &Options { confirm: false, ..Options::default() });
         let verdict = if expected { Verdict::Linearizable } else { Verdict::Violation };
         assert_eq!(report.verdict, verdict, "{name}, seed {seed}: {report:#?} {history:#?}");
+        assert_engines_agree(name, &Kv::new(), &history, verdict);
         seen[usize::from(expected)] += 1;
         fast += u64::from(was_fast(&report));
     }

@@ -254,7 +254,8 @@ fn other_formats_refuse_what_they_do_not_understand() {
         ("INFO  jepsen.util - 0\t:invoke", (2, 30)),
         ("{", (2, 1)),
     ] {
-        let error = read_history(format!("{jepsen}{line}").as_bytes(), Format::Auto, None).expect_err(line);
+        let text = format!("{jepsen}{line}\n");
+        let error = read_history(text.as_bytes(), Format::Auto, None).expect_err(line);
         assert_eq!((error.line, error.column), place, "{line}: {error}");
     }
     let porcupine = "{:process 1, :type :invoke, :f :put, :key \"a\", :value \"1\"}\n";
@@ -269,6 +270,24 @@ fn other_formats_refuse_what_they_do_not_understand() {
             read_history(format!("{porcupine}{line}").as_bytes(), Format::Auto, None).expect_err(line);
         assert_eq!(error.line, 2, "{line}: {error}");
     }
+}
+
+/// `:read 12` and `:read 1` are both whole; only the end of the line tells that nothing was cut off.
+#[test]
+fn a_log_that_was_cut_has_no_verdict() {
+    let begins = "INFO  jepsen.util - 0\t:invoke\t:write\t12\nINFO  jepsen.util - 0\t:ok\t:write\t12\n\
+                  INFO  jepsen.util - 1\t:invoke\t:read\tnil\n";
+    let last = "INFO  jepsen.util - 1\t:ok\t:read\t12\n";
+    let read = |text: String| read_history(text.as_bytes(), Format::Auto, None);
+    let verdict = read(format!("{begins}{last}")).unwrap().check(&Options::default()).verdict;
+    assert_eq!(verdict, Verdict::Linearizable);
+    assert!(read(begins.to_owned()).is_ok(), "cut between two lines");
+    for cut in 1..last.len() {
+        let error = read(format!("{begins}{}", &last[..cut])).expect_err("a cut line");
+        assert_eq!(error.line, 4, "{cut}: {error}");
+    }
+    let error = read(format!("{begins}{}", last.trim_end())).expect_err("a cut line");
+    assert_eq!((error.column, error.message.contains("may have been cut")), (last.len(), true), "{error}");
 }
 
 /// Process, request, answer, index, and the ranks of the events.

@@ -16,7 +16,7 @@ const STEPS_MAX: u64 = 2_000_000;
 
 fn report(name: &str, history: &KvHistory) -> Report {
     let start = Instant::now();
-    let options = Options { steps_max: STEPS_MAX, ..Options::default() };
+    let options = Options { steps_max: STEPS_MAX, confirm: false, ..Options::default() };
     let report = check(&Kv::new(), history, &options);
     println!("{name}: {report}, {:?}", start.elapsed());
     report

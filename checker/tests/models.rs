@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use common::Rng;
 use common::oracle::brute_force_of;
+use common::{Rng, assert_engines_agree};
 use eraft_checker::models::bank::{Bank, BankOp, BankRet};
 use eraft_checker::models::controller::{Configuration, Controller, ControllerOp, ControllerRet};
 use eraft_checker::models::counter::{Counter, CounterOp};
@@ -116,6 +116,7 @@ fn assert_applies_as_it_steps<M: Model>(model: &M, history: &History<M::Op, M::R
             let possible = model.apply(&mut applied, &operation.op, ret);
             assert_eq!(possible.then_some(applied), stepped, "{:?} -> {ret:?} in {state:?}", operation.op);
             state = stepped.unwrap_or(state);
+            model.with_key(&operation.op, |key| assert_eq!(key, model.key(&operation.op).as_ref()));
         }
     }
 }
@@ -141,6 +142,8 @@ where
         assert_eq!(adapted.verdict, verdict, "{name}, seed {seed}, adapted: {history:#?}");
         let whole = check(&Whole::new(model.clone()), &history, &options);
         assert_eq!(whole.verdict, verdict, "{name}, seed {seed}, in one piece: {history:#?}");
+        assert_engines_agree(name, model, &history, verdict);
+        assert_engines_agree(name, &Whole::new(model.clone()), &history, verdict);
         assert_applies_as_it_steps(model, &history);
         if let Some(small) = minimize(model, &history, &options) {
             assert!(!brute_force_of(&small, object), "{name}, seed {seed}: {small:#?} of {history:#?}");
@@ -425,6 +428,7 @@ fn controller() {
         let verdict = check(&model, &history, &options).verdict;
         let permitted = brute_force_over(&model, &history.operations, &model.init());
         assert_eq!(verdict == Verdict::Linearizable, permitted, "seed {seed}: {history:#?}");
+        assert_engines_agree("controller", &model, &history, verdict);
         if brute_force_of(&history, &TestController::new()) {
             assert_eq!(verdict, Verdict::Linearizable, "seed {seed}: {history:#?}");
         }

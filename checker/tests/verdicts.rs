@@ -40,21 +40,22 @@ fn known_verdicts() {
         ["etcd", "kv"].iter().map(|kind| fs::read_dir(folder.join(kind)).unwrap().count()).sum();
     assert_eq!(files, expected.len(), "every file has a verdict");
     let start = Instant::now();
+    let options = Options { confirm: false, ..Options::default() };
     let mut operations = 0;
     for (file, verdict) in &expected {
         let content = fs::read(folder.join(file)).unwrap();
         let format = if content.is_empty() { Format::JepsenLog } else { Format::Auto };
         let history =
             read_history(&content[..], format, None).unwrap_or_else(|error| panic!("{file}:{error}"));
-        let report = history.check(&Options::default());
+        let report = history.check(&options);
         assert_eq!(report.verdict, *verdict, "{file}: {report}{}", report.explanation());
         assert_eq!(report.core.is_empty(), *verdict == Verdict::Linearizable, "{file}");
         if file.ends_with("c50-bad.txt") {
             assert!(report.core.len() <= 6, "{file}: {}", report.explanation());
             println!("{file}: {}", report.explanation());
         }
-        if let Some(small) = history.minimize(&Options::default()) {
-            let alone = small.check(&Options { confirm: false, ..Options::default() });
+        if let Some(small) = history.minimize(&options) {
+            let alone = small.check(&options);
             assert_eq!(alone.verdict, Verdict::Violation, "{file}, made small");
             println!("{file}: {} of {} operations are a violation", alone.operations, report.operations);
         }

@@ -7,6 +7,16 @@
 //! The search is fed event by event, so it serves a history as well as a system that is still running, and what it keeps
 //! depends on what is open, not on how much has happened.
 //!
+//! **What never returns need not be kept for ever.** After a return, an operation of unknown outcome that is placed in *every*
+//! configuration of the frontier is forgotten, and its slot is vacant again ([`Breadth::finish`]). Nothing changes for what
+//! comes later. All later configurations descend from these, so it would be placed in all of them; and whoever looks at a
+//! placed operation that never returns does nothing: it is no candidate, and of its twins the first *unplaced* one is, so
+//! that leaving it out of their list leaves the same one first; it is not freed by a blind write, which frees what is not
+//! placed; dominance compares where two configurations place it, which is the same; whether all that can look at the state
+//! is placed ([`Window::goes_on`]) it cannot make false; and no return asks for it. Its slot may be given to another
+//! operation because no configuration has the bit any more, and none that had it is met again: what was visited is
+//! forgotten at the next return, and a mark to go back to has its own list of what is open.
+//!
 //! Invariants:
 //! - between events no member of `frontier` dominates another;
 //! - what is known of states and kinds is only forgotten between events, and never while there is a mark to go back to.
@@ -75,8 +85,16 @@ struct Waves<const WORDS: usize> {
     next_wave: Vec<(Config<WORDS>, bool)>,
 }
 
+impl<const WORDS: usize> Waves<WORDS> {
+    fn clear(&mut self) {
+        self.survivors.clear();
+        self.wave.clear();
+        self.next_wave.clear();
+    }
+}
+
 /// What a frontier is at some event, to go back to.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Mark<const WORDS: usize> {
     frontier: Vec<Config<WORDS>>,
     window: Window<WORDS>,
@@ -90,31 +108,25 @@ pub(crate) struct Breadth<M: Model, H, const WORDS: usize> {
     trail: Trail,
     frontier: Vec<Config<WORDS>>,
     window: Window<WORDS>,
-    /// The open operation in each slot.
+    /// The open operation in each slot that was ever taken: as few as were open at a time, because marks copy them.
     open_at: Vec<Option<Open>>,
+    /// The slots among these that are free again.
     vacant: Vec<u16>,
     /// The configurations met while one return is handled.
     visited: Antichain<WORDS>,
     placing: Option<Placing<WORDS>>,
     waves: Waves<WORDS>,
     candidates: Vec<Open>,
-    /// The last is gone back to.
+    /// The first `marked` are in use, and the last of these is gone back to; the others keep their room.
     marks: Vec<Mark<WORDS>>,
+    marked: usize,
 }
 
 impl<const WORDS: usize> Mark<WORDS> {
     fn widen<const MORE: usize>(self) -> Mark<MORE> {
-        let mut open_at = self.open_at;
-        open_at.resize(Slots::<MORE>::CAPACITY, None);
-        let mut vacant = slots_from(Slots::<WORDS>::CAPACITY, Slots::<MORE>::CAPACITY);
-        vacant.extend(self.vacant);
         let frontier = self.frontier.iter().map(Config::widen).collect();
-        Mark { frontier, window: self.window.widen(), open_at, vacant }
+        Mark { frontier, window: self.window.widen(), open_at: self.open_at, vacant: self.vacant }
     }
-}
-
-fn slots_from(first: usize, end: usize) -> Vec<u16> {
-    (first..end).rev().map(|slot| slot as u16).collect()
 }
 
 impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
@@ -125,14 +137,15 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
             states,
             trail: Trail::new(keep_order),
             frontier: vec![root],
-            window: Window::new(),
-            open_at: vec![None; Slots::<WORDS>::CAPACITY],
-            vacant: slots_from(0, Slots::<WORDS>::CAPACITY),
+            window: Window::default(),
+            open_at: Vec::new(),
+            vacant: Vec::new(),
             visited: Antichain::default(),
             placing: None,
             waves: Waves::default(),
             candidates: Vec::new(),
             marks: Vec::new(),
+            marked: 0,
         }
     }
 
@@ -154,6 +167,7 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
             waves: Waves::default(),
             candidates: self.candidates,
             marks: self.marks.into_iter().map(Mark::widen).collect(),
+            marked: self.marked,
         }
     }
 
@@ -169,12 +183,15 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
         if !self.states.constrains(operation) {
             return Ok(None);
         }
-        if self.vacant.is_empty() {
+        if self.vacant.is_empty() && self.open_at.len() == Slots::<WORDS>::CAPACITY {
             return Err(Stop::Full);
         }
         self.tidy()?;
         let kind = self.states.kind_of(operation)?;
-        let slot = self.vacant.pop().ok_or(Stop::Full)?;
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.open_at.push(None);
+            self.open_at.len() as u16 - 1
+        });
         let &Kind { class, twin, .. } = self.states.kind(kind);
         let open = Open { place, kind, twin, class, slot, returned };
         self.window.open(open);
@@ -234,7 +251,7 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
 
     /// Between events: forgets what nothing stands on, if that is worth it and nobody may go back.
     pub(crate) fn tidy(&mut self) -> Result<(), WrongHint> {
-        if !self.marks.is_empty() {
+        if self.marked > 0 {
             return Ok(());
         }
         if self.trail.wants_pruning() {
@@ -368,19 +385,28 @@ impl<M: Model, H: Handle<M>, const WORDS: usize> Breadth<M, H, WORDS> {
 
     /// Remembers what is known now.
     pub(crate) fn push_mark(&mut self) {
-        self.marks.push(Mark {
-            frontier: self.frontier.clone(),
-            window: self.window.clone(),
-            open_at: self.open_at.clone(),
-            vacant: self.vacant.clone(),
-        });
+        if self.marked == self.marks.len() {
+            self.marks.push(Mark::default());
+        }
+        let mark = &mut self.marks[self.marked];
+        self.marked += 1;
+        mark.frontier.clone_from(&self.frontier);
+        mark.window.copy(&self.window);
+        mark.open_at.clone_from(&self.open_at);
+        mark.vacant.clone_from(&self.vacant);
     }
 
     /// Forgets what was remembered last; what is known may be that again.
     pub(crate) fn pop_mark(&mut self, go_back: bool) {
-        if let Some(Mark { frontier, window, open_at, vacant }) = self.marks.pop().filter(|_| go_back) {
-            (self.frontier, self.window, self.open_at, self.vacant) = (frontier, window, open_at, vacant);
-            (self.placing, self.waves) = (None, Waves::default());
+        self.marked -= 1;
+        if go_back {
+            let mark = &mut self.marks[self.marked];
+            std::mem::swap(&mut self.frontier, &mut mark.frontier);
+            std::mem::swap(&mut self.window, &mut mark.window);
+            std::mem::swap(&mut self.open_at, &mut mark.open_at);
+            std::mem::swap(&mut self.vacant, &mut mark.vacant);
+            self.placing = None;
+            self.waves.clear();
         }
     }
 

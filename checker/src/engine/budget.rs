@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use crate::check::Engine;
+
 /// The clock is read at the first of so many calls.
 const CLOCK_PERIOD: u64 = 1024;
 
@@ -30,6 +32,16 @@ impl std::fmt::Display for Exhausted {
     }
 }
 
+/// What is asked of a partition, each with all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wanted {
+    Verdict,
+    /// What makes it a violation.
+    Reason,
+    /// The order that explains it.
+    Order,
+}
+
 pub(crate) struct Budget {
     pub(crate) steps: u64,
     pub(crate) steps_max: u64,
@@ -37,6 +49,9 @@ pub(crate) struct Budget {
     pub(crate) deadline: Option<Instant>,
     /// Whether violations are confirmed without hints.
     pub(crate) confirm: bool,
+    /// What is asked for; what is not asked for need not be paid.
+    pub(crate) wanted: Wanted,
+    pub(crate) engine: Engine,
     /// Whoever spends lets another search go on when so many steps are spent.
     pub(crate) pause_at: u64,
     /// What a search that waits keeps in memory.
@@ -52,6 +67,8 @@ impl Budget {
             memory_bytes_max,
             deadline,
             confirm: false,
+            wanted: Wanted::Order,
+            engine: Engine::Portfolio,
             pause_at: u64::MAX,
             waiting_bytes: 0,
             calls: 0,

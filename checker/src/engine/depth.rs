@@ -148,7 +148,7 @@ impl<'a, M: Model, const WORDS: usize> Depth<'a, M, WORDS> {
             script,
             states,
             path: Path::default(),
-            window: Window::new(),
+            window: Window::default(),
             stack: Vec::new(),
             tried: HashMap::default(),
             tried_count: 0,
@@ -278,7 +278,7 @@ impl<M: Model, const WORDS: usize> Deep for Depth<'_, M, WORDS> {
                 }
                 // Once more, now that it is known where the end is.
                 (self.recording, self.started) = (true, false);
-                (self.window, self.tried, self.tried_count) = (Window::new(), HashMap::default(), 0);
+                (self.window, self.tried, self.tried_count) = (Window::default(), HashMap::default(), 0);
                 return self.run(budget);
             };
             let Frame { config, event, passed, unseen, .. } = self.stack[at];

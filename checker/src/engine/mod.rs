@@ -5,15 +5,16 @@
 //!   "linearizable" does not rest on the search, on any reduction or on any hint;
 //! - what costs least is tried first: the order that the system told ([`hinted`]), a guess ([`greedy`]), the fast paths
 //!   ([`fast`]), the search ([`search`]); each may decline, none may guess a verdict;
-//! - a wrong hint that shows itself starts the search again without hints, and in debug builds, or if asked, a violation is
-//!   searched again without hints, so that a hint that hid a linearization shows itself.
+//! - a wrong hint that shows itself starts the search again without hints, and if that is asked for, a violation is searched
+//!   again without hints, so that a hint that hid a linearization shows itself; what cannot be confirmed is undecided;
+//! - debug builds compare every step in place with the step.
 
 pub(crate) mod breadth;
 pub(crate) mod budget;
 mod config;
 mod depth;
 mod fast;
-mod greedy;
+pub(crate) mod greedy;
 mod hinted;
 pub(crate) mod part;
 mod search;
@@ -24,16 +25,21 @@ pub(crate) mod width;
 pub(crate) mod window;
 pub(crate) mod witness;
 
-use crate::engine::budget::Budget;
+use crate::check::Engine;
+use crate::engine::budget::{Budget, Wanted};
 use crate::engine::fast::{Fast, Proof, View};
+use crate::engine::greedy::{Guessed, Scratch};
 use crate::engine::part::Part;
 use crate::engine::search::{Failure, Found, search};
 use crate::engine::states::{Hints, WrongHint};
 use crate::history::{Operation, Outcome, Position};
 use crate::model::{Class, Model};
 
-/// A violation is confirmed without hints, if so many steps suffice.
+/// A violation is confirmed without hints, if so many steps suffice; otherwise it is undecided.
 const CONFIRM_STEPS_MAX: u64 = 50_000;
+
+/// Why there is no answer although no hint was used.
+const CONTRADICTORY: &str = "the model contradicts itself: its steps are not a function of their arguments";
 
 /// An operation of a model.
 pub(crate) type OperationOf<M> = Operation<<M as Model>::Op, <M as Model>::Ret>;
@@ -46,13 +52,15 @@ pub(crate) enum Answer<'a, M: Model> {
     Contradiction(Proof),
     /// Nothing explains it: the search tried everything.
     Violation(Violation<'a, M>),
+    /// Nothing explains it, and nobody asked why.
+    Impossible,
     /// Nobody knows; this is why.
     Undecided(String),
 }
 
 impl<M: Model> Answer<'_, M> {
     pub(crate) fn is_violation(&self) -> bool {
-        matches!(self, Answer::Contradiction(_) | Answer::Violation(_))
+        matches!(self, Answer::Contradiction(_) | Answer::Violation(_) | Answer::Impossible)
     }
 }
 
@@ -100,7 +108,8 @@ pub(crate) fn decide<'a, M: Model>(
     part: Part<'_, 'a, M>,
     budget: &mut Budget,
 ) -> Answer<'a, M> {
-    decide_fast(model, part, budget).unwrap_or_else(|| decide_by_search(model, part, budget))
+    let mut scratch = Scratch::default();
+    decide_fast(model, part, budget, &mut scratch).unwrap_or_else(|| decide_by_search(model, part, budget))
 }
 
 /// The answer, if it can be had in about linear time.
@@ -108,17 +117,29 @@ pub(crate) fn decide_fast<'a, M: Model>(
     model: &'a M,
     part: Part<'_, 'a, M>,
     budget: &mut Budget,
+    scratch: &mut Scratch,
 ) -> Option<Answer<'a, M>> {
     if let Err(exhausted) = budget.spend(part.len() as u64, part.len() * fast::BYTES_PER_OPERATION) {
         return Some(Answer::Undecided(exhausted.to_string()));
+    }
+    if budget.engine != Engine::Portfolio {
+        return None;
     }
     let replays = |order: &[u32]| witness::replay(model, part, order).is_ok();
     if let Some(order) = hinted::order(model, part).filter(|order| replays(order)) {
         return Some(Answer::Linearizable(order));
     }
-    if let Some(order) = greedy::order(model, part) {
-        debug_assert!(replays(&order), "a guess that was made step by step is a linearization");
-        return Some(Answer::Linearizable(order));
+    match greedy::guess(model, part, scratch) {
+        Guessed::Right => {
+            let order = &scratch.order;
+            debug_assert!(replays(order), "a guess that was made step by step is a linearization");
+            let order = if budget.wanted == Wanted::Order { order.clone() } else { Vec::new() };
+            return Some(Answer::Linearizable(order));
+        }
+        Guessed::Impossible if budget.wanted == Wanted::Verdict => {
+            return Some(confirmed(model, part, Answer::Impossible, budget));
+        }
+        Guessed::Impossible | Guessed::Wrong => {}
     }
     match View::new(model, part, usize::MAX).decide() {
         Fast::Order(order) if replays(&order) => Some(Answer::Linearizable(order)),
@@ -136,16 +157,14 @@ pub(crate) fn decide_by_search<'a, M: Model>(
 ) -> Answer<'a, M> {
     let answer = match attempt(model, part, Hints::Trusted, budget) {
         Ok(answer) => answer,
-        Err(WrongHint) => attempt(model, part, Hints::Ignored, budget).unwrap_or_else(|_| {
-            let reason = "the model contradicts itself: its steps are not a function of their arguments";
-            Answer::Undecided(reason.to_owned())
-        }),
+        Err(WrongHint) => attempt(model, part, Hints::Ignored, budget)
+            .unwrap_or_else(|WrongHint| Answer::Undecided(CONTRADICTORY.to_owned())),
     };
     confirmed(model, part, answer, budget)
 }
 
-/// A violation is searched again without hints, if that is asked for and does not take too long. A witness against it would
-/// be proof that a hint is wrong.
+/// A violation is searched again without hints, if that is asked for. A witness against it would be proof that a hint is
+/// wrong; and without an answer nobody knows.
 fn confirmed<'a, M: Model>(
     model: &'a M,
     part: Part<'_, 'a, M>,
@@ -156,9 +175,14 @@ fn confirmed<'a, M: Model>(
         return answer;
     }
     let mut small = Budget::new(CONFIRM_STEPS_MAX, budget.memory_bytes_max, budget.deadline);
+    small.engine = budget.engine;
     match attempt(model, part, Hints::Ignored, &mut small) {
         Ok(Answer::Linearizable(order)) => Answer::Linearizable(order),
-        _ => answer,
+        Ok(Answer::Undecided(reason)) => Answer::Undecided(format!(
+            "it is a violation if the hints of the model are right, which could not be confirmed: {reason}"
+        )),
+        Ok(Answer::Contradiction(_) | Answer::Violation(_) | Answer::Impossible) => answer,
+        Err(WrongHint) => Answer::Undecided(CONTRADICTORY.to_owned()),
     }
 }
 
@@ -288,7 +312,7 @@ pub(crate) fn sharpen<'a, M: Model>(
         match decide(model, Part::whole(&operations), budget) {
             Answer::Linearizable(order) => Some(Ok(order)),
             Answer::Undecided(_) => None,
-            Answer::Contradiction(_) | Answer::Violation(_) => Some(Err(())),
+            Answer::Contradiction(_) | Answer::Violation(_) | Answer::Impossible => Some(Err(())),
         }
     };
     let open = part.iter().take_while(|operation| operation.invoked.event < event);
@@ -332,6 +356,29 @@ pub(crate) fn sharpen<'a, M: Model>(
         prefix: part.iter().filter_map(|other| other.returned()).filter(|at| at.event < event).count(),
         core: Vec::new(),
     }
+}
+
+/// An operation's step in place. Debug builds compare it with the step.
+pub(crate) fn apply<M: Model>(model: &M, state: &mut M::State, operation: &OperationOf<M>) -> bool {
+    apply_step(model, state, &operation.op, operation.ret())
+}
+
+/// The same with an answer that need not be the operation's.
+pub(crate) fn apply_step<M: Model>(
+    model: &M,
+    state: &mut M::State,
+    op: &M::Op,
+    ret: Option<&M::Ret>,
+) -> bool {
+    if !cfg!(debug_assertions) {
+        return model.apply(state, op, ret);
+    }
+    let (before, stepped) = (state.clone(), model.step(state, op, ret));
+    let possible = model.apply(state, op, ret);
+    assert_eq!(possible, stepped.is_some(), "apply and step differ: {op:?} -> {ret:?} in {before:?}");
+    let expected = stepped.as_ref().unwrap_or(&before);
+    assert!(state == expected, "apply and step differ: {op:?} -> {ret:?} in {before:?} leaves {state:?}");
+    possible
 }
 
 /// Replays an order: the search's own states may stand for several of the model's.

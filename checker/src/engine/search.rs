@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::check::Engine;
 use crate::engine::OperationOf;
 use crate::engine::breadth::{Returned, Stop};
 use crate::engine::budget::{Budget, Exhausted};
@@ -158,9 +159,10 @@ pub(crate) fn search<'a, M: Model + 'a>(
     hints: Hints,
     budget: &mut Budget,
 ) -> Result<Found, Failure> {
-    let mut walk = Some(Walk::new(part, States::new(focused.clone(), hints)));
+    let walk = || Walk::new(part, States::new(focused.clone(), hints));
+    let mut walk = (budget.engine != Engine::Depth).then(walk);
     let mut deep_search: Option<Box<dyn Deep + 'a>> = None;
-    let mut deep_is_over = false;
+    let mut deep_is_over = budget.engine == Engine::Breadth;
     let mut returned = 0;
     let mut turn = ALONE_STEPS_MIN;
     let answer = loop {

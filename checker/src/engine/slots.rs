@@ -5,6 +5,12 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slots<const WORDS: usize>([u64; WORDS]);
 
+impl<const WORDS: usize> Default for Slots<WORDS> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
 impl<const WORDS: usize> Slots<WORDS> {
     /// How many slots there are.
     pub(crate) const CAPACITY: usize = 64 * WORDS;

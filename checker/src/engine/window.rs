@@ -44,7 +44,7 @@ impl Open {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Window<const WORDS: usize> {
     pub(crate) changes: Vec<Open>,
     pub(crate) reads: Vec<Open>,
@@ -57,15 +57,12 @@ pub(crate) struct Window<const WORDS: usize> {
 }
 
 impl<const WORDS: usize> Window<WORDS> {
-    pub(crate) fn new() -> Self {
-        Window {
-            changes: Vec::new(),
-            reads: Vec::new(),
-            read_slots: Slots::EMPTY,
-            blind_slots: Slots::EMPTY,
-            unknown_slots: Slots::EMPTY,
-            general_slots: Slots::EMPTY,
-        }
+    /// Becomes a copy of `other`, in the room that there is.
+    pub(crate) fn copy(&mut self, other: &Self) {
+        self.changes.clone_from(&other.changes);
+        self.reads.clone_from(&other.reads);
+        (self.read_slots, self.blind_slots) = (other.read_slots, other.blind_slots);
+        (self.unknown_slots, self.general_slots) = (other.unknown_slots, other.general_slots);
     }
 
     pub(crate) fn widen<const MORE: usize>(self) -> Window<MORE> {

@@ -3,8 +3,8 @@
 //! The replay knows nothing of the search: it wants every operation that returned exactly once, every other at most once,
 //! none before another that had returned when it was invoked, and every answer explained by the model.
 
-use crate::engine::OperationOf;
 use crate::engine::part::Part;
+use crate::engine::{OperationOf, apply_step};
 use crate::model::Model;
 
 /// Why an order proves nothing.
@@ -91,7 +91,7 @@ pub(crate) fn replay_until<M: Model>(
         }
         invoked_last = invoked_last.max(operation.invoked.event);
         let ret = operation.ret().filter(|_| returned.is_some());
-        if !model.apply(&mut state, &operation.op, ret) {
+        if !apply_step(model, &mut state, &operation.op, ret) {
             return Err(Flaw::Illegal);
         }
     }

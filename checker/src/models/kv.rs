@@ -269,6 +269,10 @@ impl Model for Kv {
         Some(op.key().clone())
     }
 
+    fn with_key<L>(&self, op: &KvOp, look: impl FnOnce(Option<&Value>) -> L) -> L {
+        look(Some(op.key()))
+    }
+
     fn class(&self, op: &KvOp, ret: Option<&KvRet>) -> Class {
         match (op, ret) {
             (KvOp::Get { .. }, _) => Class::ReadOnly,
@@ -279,6 +283,7 @@ impl Model for Kv {
         }
     }
 
+    #[inline]
     fn reveal<'a>(&self, op: &'a KvOp, ret: Option<&'a KvRet>) -> Reveal<'a> {
         match (op, ret) {
             (KvOp::Get { .. }, Some(KvRet::Value(value))) => Reveal::Reads(content(value.as_ref())),

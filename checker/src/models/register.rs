@@ -131,6 +131,11 @@ impl Model for Register {
         Some(op.key().cloned())
     }
 
+    fn with_key<L>(&self, op: &RegisterOp, look: impl FnOnce(Option<&Option<Value>>) -> L) -> L {
+        let (RegisterOp::Read { key } | RegisterOp::Write { key, .. } | RegisterOp::Cas { key, .. }) = op;
+        look(Some(key))
+    }
+
     fn class(&self, op: &RegisterOp, ret: Option<&RegisterRet>) -> Class {
         match (op, ret) {
             (RegisterOp::Read { .. }, _) | (_, Some(RegisterRet::Swapped(false))) => Class::ReadOnly,
@@ -139,6 +144,7 @@ impl Model for Register {
         }
     }
 
+    #[inline]
     fn reveal<'a>(&self, op: &'a RegisterOp, ret: Option<&'a RegisterRet>) -> Reveal<'a> {
         match (op, ret) {
             (RegisterOp::Read { .. }, Some(RegisterRet::Value(value))) => {

@@ -75,6 +75,8 @@ pub struct Online<M: Model> {
     /// What each process has open: the stream, the place there, and the line.
     open: BTreeMap<u64, (usize, u32, usize)>,
     events: usize,
+    /// The streams in which something ended since [`Online::probe_all`], each once.
+    unprobed: Vec<usize>,
     /// What is known so far.
     report: Report,
 }
@@ -89,6 +91,7 @@ impl<M: Model> Online<M> {
             numbers: FxHashMap::default(),
             open: BTreeMap::new(),
             events: 0,
+            unprobed: Vec::new(),
             report: Report::linearizable(0, 0, 0, 0),
         }
     }
@@ -164,6 +167,9 @@ impl<M: Model> Online<M> {
     }
 
     fn probe_if_due(&mut self, number: usize) {
+        if !std::mem::replace(&mut self.streams[number].queued, true) {
+            self.unprobed.push(number);
+        }
         if self.streams[number].ended >= self.options.probe_every.max(1) {
             self.probe(number);
         }
@@ -186,6 +192,18 @@ impl<M: Model> Online<M> {
             self.probe(number);
         }
         &self.report
+    }
+
+    /// Asks now whether everything that was fed is possible, and says what is not.
+    pub fn probe_all(&mut self) -> Option<&Report> {
+        while let Some(number) = self.unprobed.pop() {
+            let stream = &mut self.streams[number];
+            stream.queued = false;
+            if stream.ended > 0 {
+                self.probe(number);
+            }
+        }
+        self.violation()
     }
 
     fn next_event(&mut self) -> usize {
@@ -225,14 +243,16 @@ impl<M: Model> Online<M> {
         let stream = &mut self.streams[number];
         let probed = stream.probe(&mut budget);
         self.report.steps += budget.steps;
+        if matches!(probed, Ok(None)) && stream.waits() <= self.options.waiting_events_max {
+            return;
+        }
         let name = stream.name.clone();
         match probed {
-            Ok(None) if stream.waits() > self.options.waiting_events_max => {
+            Ok(None) => {
                 let waiting = stream.waits();
                 stream.frontier = None;
                 self.give_up(&name, &format!("{waiting} events wait for an operation that does not end"));
             }
-            Ok(None) => {}
             Ok(Some(violation)) => violation.tell(&mut self.report, &self.model, name),
             Err(Stop::Exhausted(exhausted)) => self.give_up(&name, &exhausted.to_string()),
             Err(Stop::WrongHint | Stop::Full) => {

@@ -9,7 +9,7 @@ use crate::engine::budget::Budget;
 use crate::engine::states::{Hints, States};
 use crate::engine::width::Frontier;
 use crate::engine::window::NEVER;
-use crate::evidence::{CONCURRENT_MAX, evidence};
+use crate::evidence::{CONCURRENT_MAX, evidence, impossible};
 use crate::history::{Operation, Outcome};
 use crate::model::Model;
 use crate::report::{Report, Role, Verdict};
@@ -46,6 +46,8 @@ pub(super) struct Stream<M: Model> {
     /// Operations that ended since the last probe, and how many of them returned.
     pub(super) ended: usize,
     pub(super) unprobed: usize,
+    /// Whether it is in the list of those in which something ended.
+    pub(super) queued: bool,
     /// Returns before the last probe.
     probed: usize,
 }
@@ -79,6 +81,7 @@ impl<M: Model> Stream<M> {
             left_open: Vec::new(),
             ended: 0,
             unprobed: 0,
+            queued: false,
             probed: 0,
         }
     }
@@ -198,7 +201,8 @@ impl<M: Model> Stream<M> {
     /// Says what is impossible, or settles what can be settled.
     pub(super) fn probe(&mut self, budget: &mut Budget) -> Result<Option<Impossible<M>>, Stop> {
         self.ended = 0;
-        let base = self.push_mark();
+        // If nothing can be settled, what is known now is known afterwards.
+        let base = self.settles().then(|| self.push_mark());
         let mut dead = true;
         if let Ran::To(settled) = self.run(0, usize::MAX, true, budget)? {
             let middle = self.push_mark();
@@ -206,7 +210,9 @@ impl<M: Model> Stream<M> {
             self.go_back(middle);
             if !dead {
                 if let Some(frontier) = &mut self.frontier {
-                    frontier.pop_mark(false);
+                    if base.is_some() {
+                        frontier.pop_mark(false);
+                    }
                     frontier.tidy()?;
                 }
                 self.settle(settled);
@@ -215,15 +221,27 @@ impl<M: Model> Stream<M> {
         if !dead {
             return Ok(None);
         }
-        self.go_back(base);
+        if let Some(base) = base {
+            self.go_back(base);
+        }
         self.first_impossible(budget).map(Some)
+    }
+
+    /// Whether the first event that waits can be settled.
+    fn settles(&self) -> bool {
+        let open = |place: u32| matches!(self.entry(place), Entry::Open(_));
+        match self.waiting.front() {
+            None => false,
+            Some((_, Event::Invoke(place))) => !open(*place),
+            Some((_, Event::Return(_))) => true,
+        }
     }
 
     /// The events before the one with the number `settled` are handled for good.
     fn settle(&mut self, settled: usize) {
         self.waiting.drain(..settled);
         self.probed += std::mem::take(&mut self.unprobed);
-        if let Some(frontier) = &self.frontier {
+        if let Some(frontier) = self.frontier.as_ref().filter(|_| !self.left_open.is_empty()) {
             let open = frontier.open_changes();
             if self.left_open.len() > 2 * open.len() {
                 let mut places: Vec<u32> = open.iter().map(|open| open.place).collect();
@@ -316,15 +334,8 @@ impl<M: Model> Impossible<M> {
     pub(super) fn tell(&self, report: &mut Report, model: &M, name: String) {
         let unplaceable = evidence(model, Role::Unplaceable, &self.operation);
         report.states = self.states.iter().map(|state| model.describe_state(state)).collect();
-        report.reason = Some(format!(
-            "{name}: the first {} operations to return can be ordered, but then process {} has {}{}, which no state \
-             explains that is possible by then, such as {}",
-            self.prefix,
-            unplaceable.process,
-            unplaceable.operation,
-            unplaceable.lines(),
-            report.states.join(", "),
-        ));
+        let impossible = impossible(model, &name, self.prefix, &self.operation);
+        report.reason = Some(format!("{impossible} {}", report.states.join(", ")));
         let others = self.others.iter().take(CONCURRENT_MAX);
         report.core = std::iter::once(unplaceable)
             .chain(others.map(|operation| evidence(model, Role::Concurrent, operation)))

@@ -2,6 +2,9 @@
 //!
 //! `:fail` of a cas means that the comparison failed; `:fail` of anything else that it was not executed. Lines of other
 //! loggers, and of the nemesis, are not part of the history.
+//!
+//! Nothing closes a line but its end: `0 :ok :read 12` may have been cut from `0 :ok :read 123`. So a last line without one
+//! is an error.
 
 use std::io::BufRead;
 
@@ -27,6 +30,11 @@ pub(crate) fn read<R: BufRead>(lines: &mut Lines<R>) -> Result<History<RegisterO
             return Err(
                 line.malformed(1, "expected a log line, as in INFO  jepsen.util - 0 :invoke :read nil")
             );
+        }
+        if !line.ended {
+            let message =
+                "the file ends in this line, so it may have been cut; expected a line break behind it";
+            return Err(line.malformed(line.text.len() + 1, message));
         }
         let words: Vec<&str> = line.text.split_whitespace().collect();
         if words[1] != "jepsen.util" || words.get(3) == Some(&":nemesis") {

@@ -1,7 +1,7 @@
 //! The JSON Lines format: read and written. `docs/HISTORIES.md` describes it.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ use crate::models::controller::SHARDS_DEFAULT;
 use crate::online::{Online, OnlineOptions};
 use crate::read::event::{Event, EventType, FieldError, Wire};
 use crate::read::lines::{Line, Lines, Malformed};
-use crate::report::Report;
+use crate::report::{Report, Verdict};
 use crate::value::Value;
 
 /// The name of the format in a header.
@@ -129,19 +129,37 @@ pub(crate) fn read_events<M: Wire, R: BufRead>(
 }
 
 /// Follows the events after the header, up to the first violation.
-pub(crate) fn follow<M: Wire, R: BufRead>(
+///
+/// Whenever nothing more is there to be read as yet, it is asked whether what was read is possible; otherwise that is asked
+/// now and then, because each time costs as much as several events. So whoever writes line by line learns of a violation at
+/// the very return, and a file is read fast.
+pub(crate) fn follow<M: Wire, R: Read>(
     model: M,
-    lines: &mut Lines<R>,
+    lines: &mut Lines<BufReader<R>>,
     options: OnlineOptions,
 ) -> Result<Report, Malformed> {
     let mut online = Online::new(model.clone(), options);
-    while let Some(line) = lines.next()? {
-        add_line(&model, &mut online, &line)?;
+    let mut end = Ok(());
+    loop {
+        if !lines.has_line() {
+            online.probe_all();
+        }
         if let Some(violation) = online.violation() {
             return Ok(violation.clone());
         }
+        match lines.next().and_then(|line| line.map(|line| add_line(&model, &mut online, &line)).transpose())
+        {
+            Ok(Some(())) => {}
+            Ok(None) => break,
+            Err(malformed) => {
+                end = Err(malformed);
+                break;
+            }
+        }
     }
-    Ok(online.report().clone())
+    // A violation before a broken line is one all the same.
+    let report = online.report();
+    if report.verdict == Verdict::Violation { Ok(report.clone()) } else { end.map(|()| report.clone()) }
 }
 
 /// What events are fed to.
@@ -234,6 +252,19 @@ impl<M: Model> Sink<M> for Online<M> {
 }
 
 fn add_line<M: Wire>(model: &M, sink: &mut impl Sink<M>, line: &Line) -> Result<(), Malformed> {
+    // Nearly all lines are events, so what else one may be is only asked if it is none.
+    let event: Event = match parse(line) {
+        Ok(event) => event,
+        Err(no_event) => return add_other(sink, line, no_event),
+    };
+    add(model, sink, &event, line.number).map_err(|problem| match problem {
+        Problem::Field(error) => line.malformed(column_of(&line.text, error.field), error.message),
+        Problem::Misfit(misfit) => line.malformed(column_of(&line.text, "process"), misfit.to_string()),
+    })
+}
+
+/// A line that is no event, for the reason `no_event`: an annotation, or a mistake.
+fn add_other<M: Wire>(sink: &mut impl Sink<M>, line: &Line, no_event: Malformed) -> Result<(), Malformed> {
     let probe: Probe = parse(line)?;
     if probe.format.is_some() {
         return Err(line.malformed(column_of(&line.text, "format"), "a header that is not the first line"));
@@ -242,11 +273,7 @@ fn add_line<M: Wire>(model: &M, sink: &mut impl Sink<M>, line: &Line) -> Result<
         sink.note(line.number, parse(line)?);
         return Ok(());
     }
-    let event: Event = parse(line)?;
-    add(model, sink, &event, line.number).map_err(|problem| match problem {
-        Problem::Field(error) => line.malformed(column_of(&line.text, error.field), error.message),
-        Problem::Misfit(misfit) => line.malformed(column_of(&line.text, "process"), misfit.to_string()),
-    })
+    Err(no_event)
 }
 
 enum Problem {
@@ -299,6 +326,9 @@ fn add<M: Wire>(model: &M, sink: &mut impl Sink<M>, event: &Event, line: usize) 
 
 /// A completion need not repeat the request, but must not name another one.
 fn same_request<M: Wire>(model: &M, op: &M::Op, event: &Event) -> Result<(), FieldError> {
+    if event.f.is_none() && event.key.is_none() {
+        return Ok(());
+    }
     let mut asked = Event::new(event.process, EventType::Invoke);
     model.encode_op(op, &mut asked);
     if event.f.is_some() && event.f != asked.f {

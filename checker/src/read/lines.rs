@@ -1,6 +1,6 @@
 //! Lines of a file, with their numbers, and errors that say where something is wrong.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, BufReader, Read};
 
 /// The longest line that is read: more than any recorder writes, and less than the machine's memory.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -28,6 +28,8 @@ impl Malformed {
 pub(crate) struct Line {
     pub(crate) number: usize,
     pub(crate) text: String,
+    /// Whether the end of the line is there. Otherwise the file ends in it, and some of it may be missing.
+    pub(crate) ended: bool,
 }
 
 impl Line {
@@ -37,11 +39,26 @@ impl Line {
     }
 }
 
+/// A reader that is followed is asked for so much at a time.
+const FOLLOWED_BYTES: usize = 1 << 16;
+
 /// The lines of a reader that are not blank.
 pub(crate) struct Lines<R> {
     reader: R,
     number: usize,
     peeked: Option<Line>,
+}
+
+impl<R: Read> Lines<BufReader<R>> {
+    /// The lines of a reader that may have to wait for some of them.
+    pub(crate) fn followed(reader: R) -> Self {
+        Lines::new(BufReader::with_capacity(FOLLOWED_BYTES, reader))
+    }
+
+    /// Whether a line is here already, so that nobody has to wait for it.
+    pub(crate) fn has_line(&self) -> bool {
+        self.peeked.is_some() || memchr::memchr(b'\n', self.reader.buffer()).is_some()
+    }
 }
 
 impl<R: BufRead> Lines<R> {
@@ -97,9 +114,10 @@ impl<R: BufRead> Lines<R> {
                 let column = error.utf8_error().valid_up_to() + 1;
                 Malformed::new(number, column, "not UTF-8; expected text (other bytes are written as hex)")
             })?;
+            let ended = text.ends_with('\n');
             let text = text.trim_end_matches(['\n', '\r']);
             if !text.trim().is_empty() {
-                return Ok(Some(Line { number, text: text.to_owned() }));
+                return Ok(Some(Line { number, text: text.to_owned(), ended }));
             }
         }
     }
@@ -113,9 +131,10 @@ mod tests {
     fn blank_lines_count_but_do_not_show() {
         let mut lines = Lines::new("a\n\n  \r\nb".as_bytes());
         assert_eq!(lines.peek().unwrap().unwrap().text, "a");
-        assert_eq!(lines.next().unwrap().unwrap().number, 1);
+        let first = lines.next().unwrap().unwrap();
+        assert_eq!((first.number, first.ended), (1, true));
         let last = lines.next().unwrap().unwrap();
-        assert_eq!((last.number, last.text.as_str()), (4, "b"));
+        assert_eq!((last.number, last.text.as_str(), last.ended), (4, "b", false));
         assert!(lines.next().unwrap().is_none());
     }
 

@@ -11,7 +11,7 @@ pub(crate) mod jsonl;
 pub(crate) mod lines;
 mod porcupine;
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use clap::ValueEnum;
 
@@ -181,13 +181,13 @@ pub fn check_jsonl(
 }
 
 /// Follows a history in the JSON Lines format as it is written, in bounded memory, up to the first violation; see
-/// [`Online`](crate::Online).
+/// [`Online`](crate::Online). A violation is told at the very return, as soon as nothing more is there to be read.
 pub fn follow_jsonl(
-    reader: impl BufRead,
+    reader: impl Read,
     model: Option<ModelKind>,
     options: OnlineOptions,
 ) -> Result<Report, Malformed> {
-    let mut lines = Lines::new(reader);
+    let mut lines = Lines::followed(reader);
     let jsonl::Subject { model, shards, initial } = jsonl::read_header(&mut lines, model)?;
     match model {
         ModelKind::Kv => jsonl::follow(Kv::starting_with(initial), &mut lines, options),

@@ -6,11 +6,28 @@ pub mod oracle;
 
 use std::collections::BTreeMap;
 
+use eraft_checker::check::{Engine, check_by};
 use eraft_checker::models::kv::{KvOp, KvRet};
-use eraft_checker::{History, Value};
+use eraft_checker::{History, Model, Options, Value, Verdict};
 use stateright::semantics::SequentialSpec;
 
 pub type KvHistory = History<KvOp, KvRet>;
+
+/// Every part of the engine comes to the verdict, without the others: small histories would never get as far as some of them.
+pub fn assert_engines_agree<M: Model>(
+    name: &str,
+    model: &M,
+    history: &History<M::Op, M::Ret>,
+    verdict: Verdict,
+) {
+    for engine in [Engine::Search, Engine::Breadth, Engine::Depth] {
+        for verdict_only in [true, false] {
+            let options = Options { confirm: false, verdict_only, ..Options::default() };
+            let report = check_by(engine, model, history, &options);
+            assert_eq!(report.verdict, verdict, "{name}, {engine:?}: {report:#?} {history:#?}");
+        }
+    }
+}
 
 /// A small generator of random numbers (splitmix64), so that a seed always gives the same test.
 pub struct Rng(pub u64);

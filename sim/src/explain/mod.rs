@@ -21,7 +21,7 @@ const ORDER_STEPS_MAX: u64 = 5_000_000;
 
 /// The clients' operations with what the checker knows of them.
 pub fn operations(outcome: &Outcome) -> Vec<Interval> {
-    let options = eraft_checker::Options { steps_max: ORDER_STEPS_MAX, ..eraft_checker::Options::default() };
+    let options = eraft_checker::Options { steps_max: ORDER_STEPS_MAX, confirm: false, ..Default::default() };
     match read_history(outcome.history.as_slice(), Format::Jsonl, None) {
         Ok(history) => history.intervals(&history.check(&options), &options),
         // A run that was over before its clients did anything has no history to speak of.

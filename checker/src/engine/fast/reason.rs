@@ -1,8 +1,8 @@
 //! Contradictions in words.
 
-use crate::engine::OperationOf;
 use crate::engine::fast::NONE;
 use crate::engine::part::Part;
+use crate::evidence::name;
 use crate::model::{Model, Reveal};
 
 /// Three operations that keep an epoch open: its root, the one that returned first, and the one invoked last.
@@ -135,30 +135,4 @@ impl Why {
             }
         }
     }
-}
-
-/// An operation in a sentence: what, who, when.
-pub(crate) fn name<M: Model>(model: &M, operation: &OperationOf<M>) -> String {
-    let what = model.describe(&operation.op, operation.ret());
-    format!("{what} (process {}{})", operation.process, when(operation))
-}
-
-/// The lines and the times of an operation, as far as they are known.
-fn when<O, R>(operation: &crate::history::Operation<O, R>) -> String {
-    let (invoked, returned) = (operation.invoked, operation.returned());
-    let mut text = String::new();
-    if invoked.line > 0 {
-        match returned {
-            Some(returned) => text += &format!(", lines {}-{}", invoked.line, returned.line),
-            None => text += &format!(", line {}", invoked.line),
-        }
-    }
-    if let Some(from) = invoked.time_ns {
-        let milliseconds = |time_ns: u64| time_ns as f64 / 1e6;
-        match returned.and_then(|returned| returned.time_ns) {
-            Some(to) => text += &format!(", {:.3}-{:.3} ms", milliseconds(from), milliseconds(to)),
-            None => text += &format!(", from {:.3} ms", milliseconds(from)),
-        }
-    }
-    text
 }

@@ -12,8 +12,12 @@ use crate::model::{Content, Model, Reveal};
 /// that would take longer than a search.
 const LENGTHS_MAX: usize = 256;
 
-/// Tables begin with room for so many operations at most.
+/// Tables begin with room for so many operations at most. If by then no content was repeated, room is made for all: growing
+/// means moving everything again and again.
 const ROOM_OPERATIONS_MAX: usize = 64;
+
+/// Room for one in so many more than are expected.
+const ROOM_SLACK_SHARE: usize = 16;
 
 /// What most contents consist of.
 const ROOM_PARTS: usize = 16;
@@ -165,6 +169,9 @@ impl<'v> Sources<'v> {
         self.roots.push(number);
         self.repeated.push(false);
         self.deletes |= content == Content::Absent;
+        if self.roots.len() == ROOM_OPERATIONS_MAX && self.repeats == 0 {
+            self.make_room(view, number);
+        }
         if let Some(other) = self.epoch_with(view, content) {
             self.repeated[other as usize] = true;
             self.repeats += 1;
@@ -178,6 +185,16 @@ impl<'v> Sources<'v> {
         Ok(())
     }
 
+    /// Makes room for as many writes as there will be if there are as many of them behind `number` as before.
+    fn make_room<'a: 'v, M: Model>(&mut self, view: &View<'v, 'a, M>, number: u32) {
+        let (operations, writes) = (view.operations.len(), self.roots.len());
+        let more = (operations - number as usize) * writes / (number as usize + 1);
+        let more = more + more / ROOM_SLACK_SHARE;
+        self.roots.reserve(more);
+        self.repeated.reserve(more);
+        self.by_content.0.reserve(more, |entry| Table::spread(entry.short_hash));
+    }
+
     fn add_append<'a: 'v, M: Model>(
         &mut self,
         view: &View<'v, 'a, M>,
@@ -189,6 +206,7 @@ impl<'v> Sources<'v> {
         }
         if self.next_same.is_empty() {
             self.next_same = vec![NONE; view.operations.len()];
+            self.tokens = Table(HashTable::with_capacity(view.operations.len().min(ROOM_OPERATIONS_MAX)));
         }
         if let Some(first) = self.first_append(view, token) {
             self.next_same[number as usize] = self.next_same[first as usize];
