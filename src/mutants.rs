@@ -208,7 +208,7 @@ catalogue! {
     KvReplyBeforeLog = "kv"."reply_before_log", caught by "kv.linearizable" at [Simulation],
         "The outcome of a compare-and-swap is computed when it is proposed, and told when it is applied.",
         seen in "proposed in etcd-io/etcd#4226";
-    KvEvictedExecuted = "kv"."evicted_executed", caught by "kv.exactly_once" at [Unit, Model],
+    KvEvictedExecuted = "kv"."evicted_executed", caught by "kv.sessions_bounded" at [Unit, Model],
         "A request of a session that is not in the table is executed, in a new one.",
         seen in "atomix/copycat#140";
     KvReadWithoutBarrier = "kv"."read_without_barrier", caught by "raft.read_index" at [Core, Model, Simulation],
