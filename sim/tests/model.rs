@@ -46,7 +46,7 @@ fn a_model_that_reaches_nothing_is_no_pass() {
 /// A planted bug, in which model it is found, with which other bounds, and by which oracle.
 type Exam = (MutantId, &'static str, &'static [(&'static str, u8)], &'static str);
 
-const EXAM: [Exam; 20] = [
+const EXAM: [Exam; 21] = [
     (MutantId::ElectionVoteNotDurable, "election", &[], "raft.election_safety"),
     (MutantId::ElectionVoteTwice, "election", NO_CRASH, "raft.election_safety"),
     (MutantId::ElectionStaleVoteCounted, "election", NO_CRASH, "raft.election_safety"),
@@ -58,6 +58,7 @@ const EXAM: [Exam; 20] = [
     (MutantId::ReplicationMedianOfEvenGroup, "pair.fine", NO_CRASH, "raft.ack_durable"),
     (MutantId::ReplicationNoConsistencyCheck, "figure_8", &[], "raft.log_matching"),
     (MutantId::KvNoDedup, "sessions.window", &[], "kv.exactly_once"),
+    (MutantId::KvEvictedExecuted, "sessions.eviction", &[], "kv.sessions_bounded"),
     (MutantId::KvReadWithoutBarrier, "read", &[], "raft.read_index"),
     (MutantId::ShardkvServeBeforeArrival, "shards.move", &[], "shard.single_owner"),
     (MutantId::ShardkvDeleteBeforeCommit, "shards.move", &[], "shard.no_loss"),
