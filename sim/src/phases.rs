@@ -89,7 +89,7 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
     for healthy in &healthy {
         leader_after = leader(&world, healed_at, healthy).await;
     }
-    world.ensure_joined().await;
+    let steward = world.spawn(world.clone().keep_joined());
     settle(&world).await;
     let rest = Duration::from_millis(configuration.phases.liveness_ms);
     sleep(rest.saturating_sub(world.time.elapsed() - healed_at)).await;
@@ -100,6 +100,7 @@ async fn phases(world: Arc<World>) -> Option<Duration> {
         let _ = operator.await;
     }
     settle(&world).await;
+    steward.abort();
     no_leak(&world, &healthy.concat()).await;
     world.watcher.note("world", "phase", "over");
     leader_after

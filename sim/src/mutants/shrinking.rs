@@ -138,7 +138,7 @@ pub fn summary(rows: &[Shrinking]) -> String {
 /// The rows for people, in Markdown.
 pub(super) fn markdown(rows: &[Shrinking]) -> String {
     let mut text = format!(
-        "\n## Shrinking\n\nWhat `cargo sim mutants --shrink` makes of each mutant's first failing run. {}\n\n\
+        "\n## Shrinking\n\nWhat `cargo sim mutants --shrink` made of mutants' first failing runs. {}\n\n\
          | mutant | faults | operations | nodes | simulated time | plans tried | seconds to find, shrink, draw |\n\
          |---|---|---|---|---|---|---|\n",
         summary(rows)

@@ -49,11 +49,18 @@ impl World {
         }
     }
 
-    /// A sharded store without a group could not serve anybody: somebody joins.
-    pub(crate) async fn ensure_joined(self: &Arc<Self>) {
-        let has_groups = self.watcher.latest_config().is_some_and(|config| !config.groups.is_empty());
-        if self.plan.configuration.cluster.groups > 0 && self.plan.steps.is_empty() && !has_groups {
-            self.insist(CommandKind::Join(BTreeSet::from([places::group(0)]))).await;
+    /// A sharded store without a group could not serve anybody: somebody joins. Not once only: what an operator asked
+    /// for while faults went on may be committed after them, and be the last group's leave.
+    pub(crate) async fn keep_joined(self: Arc<Self>) {
+        if self.plan.configuration.cluster.groups == 0 || !self.plan.steps.is_empty() {
+            return;
+        }
+        loop {
+            let has_groups = self.watcher.latest_config().is_some_and(|config| !config.groups.is_empty());
+            if !has_groups {
+                self.insist(CommandKind::Join(BTreeSet::from([places::group(0)]))).await;
+            }
+            madsim::time::sleep(AGAIN).await;
         }
     }
 
