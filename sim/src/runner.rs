@@ -80,6 +80,14 @@ pub fn thread_core_seconds() -> Option<f64> {
     Some(nanos as f64 / 1e9)
 }
 
+/// The most memory that this process has had resident; `None` where the system does not say.
+pub fn peak_memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes << 10)
+}
+
 /// Runs `request` in a new thread.
 pub fn run(simulate: Simulate, request: &RunRequest, options: &RunOptions) -> Result<Outcome, Internal> {
     std::thread::scope(|scope| {

@@ -212,5 +212,12 @@ mod simulated {
         assert_eq!((&row["killed"], &row["oracle"]), (&Value::from(2), &Value::from("raft.ack_durable")));
         let check = eraft_sim(&["mutants", "--check", "--only", "replication.quorum_off_by_one"]);
         assert_eq!(check.status.code(), Some(0), "{}{}", text(&check.stdout), text(&check.stderr));
+        let shrink =
+            eraft_sim(&["mutants", "--shrink", "--only", "replication.quorum_off_by_one", "-o", "json"]);
+        assert_eq!(shrink.status.code(), Some(0), "{}{}", text(&shrink.stdout), text(&shrink.stderr));
+        let row = lines(&shrink).remove(0);
+        assert_eq!(row["oracle"], "raft.ack_durable");
+        let faults = |size: &str| row[size]["faults"].as_u64().unwrap();
+        assert!(faults("before") >= 10 && faults("after") <= 5, "{row}");
     }
 }

@@ -55,7 +55,8 @@ impl Failure {
     /// A usage error in clap's words, on one line.
     pub(super) fn from_clap(error: &clap::Error) -> Self {
         let text = error.render().to_string();
-        let told = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+        let is_told = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more information");
+        let told = text.lines().take_while(is_told).map(str::trim);
         let told: Vec<_> = told.filter(|line| !line.is_empty()).collect();
         let told = told.join(" ").replace(" tip: ", "; ");
         let told = told.strip_prefix("error: ").unwrap_or(&told);

@@ -51,7 +51,9 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["completion", "csh"], &["csh", "bash"]),
     ];
     for (arguments, words) in cases {
-        run(eraft().args(*arguments)).failed(2, words);
+        let said = run(eraft().args(*arguments));
+        said.failed(2, words);
+        assert!(!said.err.contains("For more information"), "where to look is said once: {said:?}");
     }
 }
 

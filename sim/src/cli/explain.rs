@@ -7,9 +7,8 @@ use clap::Args;
 
 use super::Failure;
 use crate::artifact::Artifact;
-use crate::explain::{self, Scene, Stage};
-use crate::places;
-use crate::runner::{self, RunOptions, Simulate};
+use crate::explain;
+use crate::runner::Simulate;
 
 #[derive(Debug, Args)]
 #[command(
@@ -32,28 +31,18 @@ pub(super) fn execute(
     let artifact = Artifact::read(&arguments.artifact)?;
     let request = artifact.request()?;
     super::check_mutant(request.mutant.as_deref())?;
-    let (nodes, clients) = places::names(&request.plan.configuration);
-    let stage = Stage::new(Scene::new(nodes.into_iter().chain(clients)));
-    let options = RunOptions { stage: Some(stage.clone()), ..RunOptions::default() };
-    let outcome = runner::run(simulate, &request, &options)?;
-    let is_same = outcome.digest == artifact.digest;
-    // What is shown is the run that was made now.
-    let shrunk_from = artifact.shrunk_from;
-    let shown = Artifact { shrunk_from, ..Artifact::new(&request, &outcome) };
-    let operations = explain::operations(&outcome);
-    let mut scene = stage.lock();
-    scene.trim();
-    let page = explain::page(&shown, &arguments.artifact.display().to_string(), &scene, &operations);
+    let drawing = explain::draw(simulate, &artifact, &request, &arguments.artifact.display().to_string())?;
     let html = arguments.html.display();
-    std::fs::write(&arguments.html, &page).map_err(|error| Failure::usage(format!("{html}: {error}")))?;
+    std::fs::write(&arguments.html, &drawing.page)
+        .map_err(|error| Failure::usage(format!("{html}: {error}")))?;
     writeln!(
         out,
         "{html}: {} messages, {} operations, {} bytes",
-        scene.flights.len(),
-        operations.len(),
-        page.len()
+        drawing.messages,
+        drawing.operations,
+        drawing.page.len()
     )?;
-    if !is_same {
+    if !drawing.is_same {
         writeln!(
             out,
             "The run is another one than in the artifact: the code or the build has changed since."

@@ -16,7 +16,7 @@ use super::{Failure, check_mutant, read_scenario};
 use crate::coverage::Coverage;
 use crate::fuzz::{Campaign, Head, Line, ResultsError, Run, Summary, Writer, fuzz, results};
 use crate::outcome::Verdict;
-use crate::runner::Simulate;
+use crate::runner::{self, Simulate};
 
 /// Seeds if neither `--seeds` nor `--seconds` says otherwise.
 const SEEDS_DEFAULT: u64 = 100;
@@ -245,9 +245,9 @@ pub(super) fn execute(
     match output {
         Output::Json => {
             // JSON Lines of results on standard output; the summary is for people.
-            print_summary(&mut std::io::stderr().lock(), &summary)?;
+            print_summary(&mut std::io::stderr().lock(), &summary, runner::peak_memory_bytes())?;
         }
-        Output::Table | Output::Plain => print_summary(out, &summary)?,
+        Output::Table | Output::Plain => print_summary(out, &summary, runner::peak_memory_bytes())?,
     }
     Ok(code_of(&summary))
 }
@@ -282,7 +282,12 @@ fn report(out: &mut impl Write, output: Output, line: &Line) -> Result<(), Failu
     Ok(())
 }
 
-pub(super) fn print_summary(out: &mut impl Write, summary: &Summary) -> Result<(), Failure> {
+/// `memory_bytes_max`: of the process that made the runs, if it was this one.
+pub(super) fn print_summary(
+    out: &mut impl Write,
+    summary: &Summary,
+    memory_bytes_max: Option<u64>,
+) -> Result<(), Failure> {
     let per_second = |count: f64| if summary.wall_seconds > 0.0 { count / summary.wall_seconds } else { 0.0 };
     let verdicts: Vec<String> =
         summary.verdicts.iter().map(|(word, count)| format!("{count} {word}")).collect();
@@ -298,8 +303,11 @@ pub(super) fn print_summary(out: &mut impl Write, summary: &Summary) -> Result<(
         ),
         ("simulated", format!("{:.0} s in {:.1} s", summary.sim_seconds, summary.wall_seconds)),
         ("operations", summary.operations.to_string()),
-        ("faults", output::counts(&summary.faults)),
     ];
+    if let Some(bytes) = memory_bytes_max {
+        facts.push(("memory", format!("{} MiB at most", bytes >> 20)));
+    }
+    facts.extend([("faults", output::counts(&summary.faults))]);
     if !summary.buggify.is_empty() {
         facts.push(("forced", output::counts(&summary.buggify)));
     }

@@ -37,7 +37,7 @@ pub(super) fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8,
     arguments.ci.tell(out, &runs, &summary, file_of)?;
     match Output::or_default(arguments.output) {
         Output::Json => output::json(out, &summary)?,
-        Output::Table | Output::Plain => print_summary(out, &summary)?,
+        Output::Table | Output::Plain => print_summary(out, &summary, None)?,
     }
     if !missing.is_empty() {
         let shards: Vec<String> = missing.iter().map(u64::to_string).collect();

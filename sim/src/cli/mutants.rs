@@ -9,7 +9,9 @@ use eraft::mutants::{CATALOGUE, Mutant};
 
 use super::Failure;
 use super::output::{self, Output};
-use crate::mutants::{Exam, ExamError, Ingredient, Row, Stage, Table, TableError};
+use crate::mutants::{
+    Exam, ExamError, Ingredient, Row, Shrinking, Stage, Table, TableError, summary_of_shrinking,
+};
 use crate::runner::Simulate;
 
 /// The committed table.
@@ -26,7 +28,7 @@ const CHECK_TIME_MAX: Duration = Duration::from_secs(20);
 #[command(
     after_help = "Exits 0 if every mutant that was examined is killed (with --check: within its budget), 1 if one survives.\n\n\
                   Examples:\n  cargo sim mutants --only kv.no_dedup\n  cargo sim mutants --layer core --update\n  \
-                  cargo sim mutants --check\n  cargo sim mutants --layer simulation --without storage_faults --update"
+                  cargo sim mutants --check\n  cargo sim mutants --shrink --only kv.\n  cargo sim mutants --layer simulation --without storage_faults --update"
 )]
 pub(super) struct Arguments {
     /// Only at this layer.
@@ -41,6 +43,9 @@ pub(super) struct Arguments {
     /// Check the committed table instead: each mutant at its cheapest layer, with twice its 90th percentile of seeds.
     #[arg(long, conflicts_with_all = ["update", "layer", "without"], env = "ERAFT_CHECK")]
     check: bool,
+    /// Make the first failing run of each mutant small instead, as `shrink` does, and draw it.
+    #[arg(long, conflicts_with_all = ["check", "layer", "without"], env = "ERAFT_SHRINK")]
+    shrink: bool,
     /// Leave an ingredient of the simulation out.
     #[arg(long, value_name = "INGREDIENT", value_enum, env = "ERAFT_WITHOUT")]
     without: Vec<IngredientWord>,
@@ -120,6 +125,9 @@ pub(super) fn execute(
     let mut table = Table::read(TABLE.as_ref())?;
     let exam = arguments.exam();
     let output = Output::or_default(arguments.output);
+    if arguments.shrink {
+        return shrink(arguments, &chosen, &exam, table, simulate, out);
+    }
     let mut survivors = Vec::new();
     for mutant in chosen {
         let rows = if arguments.check {
@@ -135,14 +143,9 @@ pub(super) fn execute(
             print(out, output, &row)?;
             if arguments.update {
                 table.take(row);
-                (table.date, table.commit) = (today(), commit());
-                // After each row: an exam takes long and may be ended.
-                table.write(TABLE.as_ref())?;
+                commit_to(&mut table)?;
             }
         }
-    }
-    if arguments.update {
-        std::fs::write(PAGE, table.markdown()).map_err(|error| Failure::usage(format!("{PAGE}: {error}")))?;
     }
     if output != Output::Json {
         let verdict =
@@ -150,6 +153,73 @@ pub(super) fn execute(
         writeln!(out, "survivors: {verdict}")?;
     }
     Ok(u8::from(!survivors.is_empty()))
+}
+
+/// Writes the table and its page. After each row: an exam takes long and may be ended.
+fn commit_to(table: &mut Table) -> Result<(), Failure> {
+    (table.date, table.commit) = (today(), commit());
+    table.write(TABLE.as_ref())?;
+    std::fs::write(PAGE, table.markdown()).map_err(|error| Failure::usage(format!("{PAGE}: {error}")))
+}
+
+/// What becomes of the first failing runs of those mutants that the simulation kills, by the committed table.
+fn shrink(
+    arguments: &Arguments,
+    chosen: &[&'static Mutant],
+    exam: &Exam,
+    mut table: Table,
+    simulate: Simulate,
+    out: &mut impl Write,
+) -> Result<u8, Failure> {
+    let output = Output::or_default(arguments.output);
+    let (mut rows, mut lost) = (Vec::new(), Vec::new());
+    for mutant in chosen {
+        if !table.rows_of(mutant.id).any(|row| row.stage == Stage::Simulation && row.killed > 0) {
+            continue;
+        }
+        let Some(row) = exam.shrink(simulate, mutant)? else {
+            lost.push(mutant.id);
+            continue;
+        };
+        print_shrinking(out, output, &row)?;
+        rows.push(row.clone());
+        if arguments.update {
+            table.take_shrinking(row);
+            commit_to(&mut table)?;
+        }
+    }
+    if output != Output::Json {
+        writeln!(out, "{}", summary_of_shrinking(&rows))?;
+        if !lost.is_empty() {
+            writeln!(out, "not found: {}", lost.join(", "))?;
+        }
+    }
+    Ok(u8::from(!lost.is_empty()))
+}
+
+fn print_shrinking(out: &mut impl Write, output: Output, row: &Shrinking) -> Result<(), Failure> {
+    if output == Output::Json {
+        return output::json(out, row);
+    }
+    let Shrinking { before, after, .. } = row;
+    writeln!(
+        out,
+        "{:<46} faults {:>3} -> {:<2} operations {:>5} -> {:<3} nodes {} -> {} {:>4} plans; found {:>5.1} s, shrunk {:>5.1} s, \
+         drawn {:.1} s",
+        row.mutant,
+        before.faults,
+        after.faults,
+        before.operations,
+        after.operations,
+        before.nodes,
+        after.nodes,
+        row.runs,
+        row.found_seconds,
+        row.shrunk_seconds,
+        row.drawn_seconds
+    )?;
+    out.flush()?;
+    Ok(())
 }
 
 impl Arguments {

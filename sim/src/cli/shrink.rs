@@ -12,7 +12,7 @@ use super::Failure;
 use super::output::{self, Output};
 use crate::artifact::Artifact;
 use crate::runner::Simulate;
-use crate::shrink::{Effort, ShrinkError, Size, shrink};
+use crate::shrink::{Effort, RUNS_MAX, ShrinkError, Size, shrink};
 use crate::words;
 
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "J", value_parser = clap::value_parser!(u16).range(1..=1024), env = "ERAFT_JOBS")]
     jobs: Option<u16>,
     /// Try at most so many smaller plans. The result depends on this and not on time.
-    #[arg(long, value_name = "N", default_value_t = 2_000, env = "ERAFT_RUNS_MAX")]
+    #[arg(long, value_name = "N", default_value_t = RUNS_MAX, env = "ERAFT_RUNS_MAX")]
     runs_max: u64,
     /// How to print the result.
     #[arg(long = "format", value_enum, env = "ERAFT_OUTPUT")]

@@ -4,6 +4,7 @@
 //! seed that fails. From that come the seeds and the core-seconds to detection, as median and 90th percentile.
 
 mod ablation;
+mod shrinking;
 mod table;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use eraft::mutants::{Layer, Mutant, Mutants};
 use serde::{Deserialize, Serialize};
 
 pub use ablation::Ingredient;
+pub use shrinking::{Shrinking, summary as summary_of_shrinking};
 pub use table::{Row, Table, TableError};
 
 use crate::core;

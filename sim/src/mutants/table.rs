@@ -6,6 +6,7 @@ use std::path::Path;
 use eraft::mutants::{CATALOGUE, Mutant};
 use serde::{Deserialize, Serialize};
 
+use super::shrinking::{self, Shrinking};
 use super::{Ingredient, Stage};
 
 /// One mutant at one stage.
@@ -89,6 +90,9 @@ pub struct Table {
     /// The rows, by mutant in the order of the catalogue, then by stage.
     #[serde(default)]
     pub rows: Vec<Row>,
+    /// What the first failing runs shrank to, in the same order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shrinkings: Vec<Shrinking>,
 }
 
 /// Why a table cannot be used.
@@ -135,6 +139,11 @@ impl Table {
         self.rows.sort_by_key(place);
     }
 
+    /// Takes what became of a mutant's first failing run.
+    pub fn take_shrinking(&mut self, row: Shrinking) {
+        shrinking::take(&mut self.shrinkings, row);
+    }
+
     /// The rows of `mutant` with all ingredients.
     pub fn rows_of<'a>(&'a self, mutant: &'a str) -> impl Iterator<Item = &'a Row> {
         self.rows.iter().filter(move |row| row.mutant == mutant && row.without.is_empty())
@@ -163,6 +172,9 @@ impl Table {
             text += &line(row);
         }
         let _ = write!(text, "\n## Survivors\n\n{}", self.survivors());
+        if !self.shrinkings.is_empty() {
+            text += &shrinking::markdown(&self.shrinkings);
+        }
         for ingredient in Ingredient::ALL {
             let rows: Vec<&Row> = self.rows.iter().filter(|row| row.without == [ingredient]).collect();
             if rows.is_empty() {

@@ -26,7 +26,7 @@ fn a_table_survives_its_file_and_keeps_what_was_written_by_hand() {
     let found = summary(&CATALOGUE[2], Stage::Simulation, &[search(Some(7), "raft.vote_once")]);
     let lost =
         Row { reason: Some("hides".to_owned()), ..summary(&CATALOGUE[0], Stage::Core, &[search(None, "")]) };
-    let mut table = Table { date: "2026-01-02".to_owned(), commit: "abc".to_owned(), rows: Vec::new() };
+    let mut table = Table { date: "2026-01-02".to_owned(), commit: "abc".to_owned(), ..Table::default() };
     table.take(found.clone());
     table.take(lost.clone());
     table.write(&path).unwrap();
@@ -87,4 +87,37 @@ fn an_ingredient_is_really_left_out() {
     Ingredient::Swarm.leave_out(&mut without);
     assert_eq!(without.cluster.nodes.high(), 3);
     assert!(!without.random_faults.unwrap().subset);
+}
+
+#[test]
+fn what_failing_runs_shrank_to_is_kept_by_mutant_and_summed_up() {
+    let size = |faults| crate::shrink::Size { faults, operations: 9, nodes: 3, clients: 2, sim_seconds: 1.5 };
+    let row = |mutant: &Mutant, before, after, seconds| Shrinking {
+        mutant: mutant.id.to_owned(),
+        seed: 7,
+        oracle: mutant.oracle.to_owned(),
+        runs: 20,
+        found_seconds: 0.5,
+        shrunk_seconds: seconds,
+        drawn_seconds: 0.1,
+        before: size(before),
+        after: size(after),
+    };
+    let mut table = Table::default();
+    table.take_shrinking(row(&CATALOGUE[1], 9, 9, 60.0));
+    table.take_shrinking(row(&CATALOGUE[2], 30, 0, 2.0));
+    table.take_shrinking(row(&CATALOGUE[0], 50, 4, 1.0));
+    table.take_shrinking(row(&CATALOGUE[1], 20, 6, 3.0));
+    let order: Vec<&str> = table.shrinkings.iter().map(|row| row.mutant.as_str()).collect();
+    assert_eq!(order, [CATALOGUE[0].id, CATALOGUE[1].id, CATALOGUE[2].id], "the last word about each");
+    let text = table.markdown();
+    assert!(
+        text.contains("Of 3 mutants, 100 fault events became 10: 90% fewer, with a median of 4 left"),
+        "{text}"
+    );
+    assert!(text.contains("together 2.6 s and at most 3.6 s"), "{text}");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mutants.toml");
+    table.write(&path).unwrap();
+    assert_eq!(Table::read(&path).unwrap(), table);
 }

@@ -28,6 +28,9 @@ const FAULTS_ENOUGH: usize = 3;
 /// How many other seeds each of those candidates is run with.
 const OTHER_SEEDS: u64 = 4;
 
+/// Candidates that are run, at most, if nobody says otherwise.
+pub const RUNS_MAX: u64 = 2_000;
+
 /// How hard to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
