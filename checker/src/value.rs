@@ -58,6 +58,7 @@ impl Value {
     }
 
     /// The bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Stored::Inline { length, bytes } => &bytes[..usize::from(*length)],
@@ -75,6 +76,14 @@ impl Value {
     }
 }
 
+/// The first and the last eight bytes: as two numbers they are compared and hashed in fewer steps than byte by byte.
+#[inline]
+fn halves(bytes: &[u8; INLINE_BYTES_MAX]) -> (u64, u64) {
+    let [first @ .., _, _, _, _, _, _] = *bytes;
+    let [_, _, _, _, _, _, last @ ..] = *bytes;
+    (u64::from_le_bytes(first), u64::from_le_bytes(last))
+}
+
 impl PartialEq for Value {
     #[inline]
     fn eq(&self, other: &Value) -> bool {
@@ -82,7 +91,7 @@ impl PartialEq for Value {
             (
                 Stored::Inline { length, bytes },
                 Stored::Inline { length: other_length, bytes: other_bytes },
-            ) => length == other_length && bytes == other_bytes,
+            ) => length == other_length && halves(bytes) == halves(other_bytes),
             (Stored::Shared(bytes), Stored::Shared(other)) => Arc::ptr_eq(bytes, other) || bytes == other,
             _ => false,
         }
@@ -109,11 +118,10 @@ impl Hash for Value {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match &self.0 {
             Stored::Inline { length, bytes } => {
-                let [first @ .., _, _, _, _, _, _] = *bytes;
-                let [_, _, _, _, _, _, last @ ..] = *bytes;
-                state.write_u64(u64::from_le_bytes(first));
-                // Of the last eight bytes two are among the first ones as well; the length takes their place.
-                state.write_u64(u64::from_le_bytes(last) ^ u64::from(*length));
+                let (first, last) = halves(bytes);
+                state.write_u64(first);
+                // Two of the last bytes are among the first ones as well; the length takes their place.
+                state.write_u64(last ^ u64::from(*length));
             }
             Stored::Shared(bytes) => bytes.hash(state),
         }

@@ -28,7 +28,7 @@ pub(crate) mod witness;
 use crate::check::Engine;
 use crate::engine::budget::{Budget, Wanted};
 use crate::engine::fast::{Fast, Proof, View};
-use crate::engine::greedy::{Guessed, Scratch};
+use crate::engine::greedy::{Care, Guessed, Scratch};
 use crate::engine::part::Part;
 use crate::engine::search::{Failure, Found, search};
 use crate::engine::states::{Hints, WrongHint};
@@ -129,23 +129,26 @@ pub(crate) fn decide_fast<'a, M: Model>(
     if let Some(order) = hinted::order(model, part).filter(|order| replays(order)) {
         return Some(Answer::Linearizable(order));
     }
-    match greedy::guess(model, part, scratch) {
+    let mut guess = |care: Care, wanted: Wanted| match greedy::guess(model, part, care, scratch) {
         Guessed::Right => {
             let order = &scratch.order;
             debug_assert!(replays(order), "a guess that was made step by step is a linearization");
-            let order = if budget.wanted == Wanted::Order { order.clone() } else { Vec::new() };
-            return Some(Answer::Linearizable(order));
+            let order = if wanted == Wanted::Order { order.clone() } else { Vec::new() };
+            Some(Answer::Linearizable(order))
         }
-        Guessed::Impossible if budget.wanted == Wanted::Verdict => {
-            return Some(confirmed(model, part, Answer::Impossible, budget));
-        }
-        Guessed::Impossible | Guessed::Wrong => {}
+        Guessed::Impossible if wanted == Wanted::Verdict => Some(Answer::Impossible),
+        Guessed::Impossible | Guessed::Wrong => None,
+    };
+    if let Some(answer) = guess(Care::Quick, budget.wanted) {
+        return Some(confirmed(model, part, answer, budget));
     }
     match View::new(model, part, usize::MAX).decide() {
         Fast::Order(order) if replays(&order) => Some(Answer::Linearizable(order)),
         Fast::Illegal(proof) => Some(confirmed(model, part, Answer::Contradiction(proof), budget)),
         // What was revealed was wrong, or too little.
-        Fast::Order(_) | Fast::Silent => None,
+        Fast::Order(_) | Fast::Silent => {
+            guess(Care::Ahead, budget.wanted).map(|answer| confirmed(model, part, answer, budget))
+        }
     }
 }
 

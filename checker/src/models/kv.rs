@@ -201,6 +201,7 @@ impl Kv {
     }
 }
 
+#[inline(always)]
 fn content(value: Option<&Value>) -> Content<'_> {
     value.map_or(Content::Absent, |value| Content::Bytes(value.as_bytes()))
 }
@@ -283,7 +284,7 @@ impl Model for Kv {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn reveal<'a>(&self, op: &'a KvOp, ret: Option<&'a KvRet>) -> Reveal<'a> {
         match (op, ret) {
             (KvOp::Get { .. }, Some(KvRet::Value(value))) => Reveal::Reads(content(value.as_ref())),

@@ -54,6 +54,7 @@ impl RegisterOp {
     }
 }
 
+#[inline(always)]
 fn content(value: Option<&Value>) -> Content<'_> {
     value.map_or(Content::Absent, |value| Content::Bytes(value.as_bytes()))
 }
@@ -144,7 +145,7 @@ impl Model for Register {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn reveal<'a>(&self, op: &'a RegisterOp, ret: Option<&'a RegisterRet>) -> Reveal<'a> {
         match (op, ret) {
             (RegisterOp::Read { .. }, Some(RegisterRet::Value(value))) => {

@@ -109,15 +109,14 @@ fn make<'v, 'a: 'v, M: Model>(
         } else {
             chains.sequence.extend_from_slice(read_here);
         }
-        let zone = walk(view, &chains.sequence[start..], root, longest, epoch == 0)?;
-        chains.zones.push(zone);
+        walk(view, &chains.sequence[start..], root, longest, &mut chains.zones)?;
         chains.ends.push(chains.sequence.len() as u32);
     }
     // What nobody read goes anywhere, but it goes somewhere.
     for number in view.numbers().filter(|number| placed.get(*number as usize) == Some(&false)) {
         if matches!(view.reveal(number), Reveal::Appends(_)) && view.back(number) != INFINITY {
             chains.sequence.push(number);
-            chains.zones.push(walk(view, &[number], NONE, NONE, false)?);
+            walk(view, &[number], NONE, NONE, &mut chains.zones)?;
             chains.ends.push(chains.sequence.len() as u32);
         }
     }
@@ -238,33 +237,32 @@ fn choose<'v, 'a: 'v, M: Model>(
     Ok(chosen)
 }
 
-/// Walks along a chain: each operation must be able to come after all before it.
+/// Walks along a chain: each operation must be able to come after all before it. Adds the zone.
 fn walk<'v, 'a: 'v, M: Model>(
     view: &View<'v, 'a, M>,
     chain: &[u32],
     root: u32,
-    longest: u32,
-    first: bool,
-) -> Result<Zone, Trouble> {
-    let mut zone =
-        Zone { root, first_return: INFINITY, returned: NONE, last_call: 0, called: NONE, shown: longest };
-    if first {
-        zone.first_return = 0;
-    }
+    shown: u32,
+    zones: &mut Vec<Zone>,
+) -> Result<(), Trouble> {
+    // The first zone begins before all events.
+    let (mut first_return, mut returned) = (if zones.is_empty() { 0 } else { INFINITY }, NONE);
+    let (mut last_call, mut called) = (0, NONE);
     for number in chain {
         let (call, back) = (view.call(*number), view.back(*number));
-        if call > zone.last_call {
-            (zone.last_call, zone.called) = (call, *number);
+        if call > last_call {
+            (last_call, called) = (call, *number);
         }
-        if back < zone.last_call {
-            let why = Why::Backwards { before: zone.called, after: *number, root, shown: longest };
+        if back < last_call {
+            let why = Why::Backwards { before: called, after: *number, root, shown };
             return Err(Trouble::Illegal(Proof { why, support: writes(view, chain) }));
         }
-        if back < zone.first_return {
-            (zone.first_return, zone.returned) = (back, *number);
+        if back < first_return {
+            (first_return, returned) = (back, *number);
         }
     }
-    Ok(zone)
+    zones.push(Zone { root, first_return, returned, last_call, called, shown });
+    Ok(())
 }
 
 /// What makes the contents of a chain.

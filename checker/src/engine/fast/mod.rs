@@ -121,7 +121,7 @@ impl<'v, 'a, M: Model> View<'v, 'a, M> {
         self.times[number as usize].1
     }
 
-    #[inline]
+    #[inline(always)]
     fn reveal(&self, number: u32) -> crate::model::Reveal<'v>
     where
         'a: 'v,

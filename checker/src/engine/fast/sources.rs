@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table};
 use rustc_hash::FxBuildHasher;
 
 use crate::engine::fast::{INFINITY, NONE, NotApplicable, View};
@@ -42,6 +42,7 @@ impl Table {
         u64::from(short_hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 
+    #[inline]
     fn short_hash(content: Content<'_>) -> u32 {
         let hash = match content {
             Content::Bytes(bytes) => FxBuildHasher.hash_one(bytes),
@@ -50,10 +51,23 @@ impl Table {
         (hash >> 32) as u32 ^ hash as u32
     }
 
-    fn insert(&mut self, content: Content<'_>, number: u32) {
+    /// The number that is there for this content already; if there is none, `number` is from now on.
+    fn find_or_insert(
+        &mut self,
+        content: Content<'_>,
+        number: u32,
+        mut is_it: impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
         let short_hash = Self::short_hash(content);
-        let entry = Entry { short_hash, number };
-        self.0.insert_unique(Self::spread(short_hash), entry, |entry| Self::spread(entry.short_hash));
+        let is_entry = |entry: &Entry| entry.short_hash == short_hash && is_it(entry.number);
+        let hash_of = |entry: &Entry| Self::spread(entry.short_hash);
+        match self.0.entry(Self::spread(short_hash), is_entry, hash_of) {
+            hash_table::Entry::Occupied(known) => Some(known.get().number),
+            hash_table::Entry::Vacant(vacant) => {
+                vacant.insert(Entry { short_hash, number });
+                None
+            }
+        }
     }
 
     fn find(&self, content: Content<'_>, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
@@ -119,7 +133,7 @@ impl<'v> Sources<'v> {
         };
         sources.roots.push(NONE);
         sources.repeated.push(false);
-        sources.by_content.insert(initial, 0);
+        sources.by_content.find_or_insert(initial, 0, |_| false);
         for number in view.numbers() {
             match view.reveal(number) {
                 Reveal::Writes(content) => sources.add_write(view, number, content)?,
@@ -146,11 +160,7 @@ impl<'v> Sources<'v> {
     }
 
     fn content_of<'a: 'v, M: Model>(&self, view: &View<'v, 'a, M>, epoch: u32) -> Content<'v> {
-        let root = self.roots[epoch as usize];
-        match if root == NONE { Reveal::Nothing } else { view.reveal(root) } {
-            Reveal::Writes(content) => content,
-            _ => self.initial,
-        }
+        content_of(view, self.roots[epoch as usize], self.initial)
     }
 
     fn epoch_with<'a: 'v, M: Model>(&self, view: &View<'v, 'a, M>, content: Content<'_>) -> Option<u32> {
@@ -172,7 +182,9 @@ impl<'v> Sources<'v> {
         if self.roots.len() == ROOM_OPERATIONS_MAX && self.repeats == 0 {
             self.make_room(view, number);
         }
-        if let Some(other) = self.epoch_with(view, content) {
+        let Sources { by_content, roots, initial, .. } = self;
+        let is_it = |epoch: u32| content_of(view, roots[epoch as usize], *initial) == content;
+        if let Some(other) = by_content.find_or_insert(content, epoch, is_it) {
             self.repeated[other as usize] = true;
             self.repeats += 1;
             let most = self.repeats > REPEATED_MIN && 2 * self.repeats > self.roots.len();
@@ -181,7 +193,6 @@ impl<'v> Sources<'v> {
         if let Content::Bytes(bytes) = content {
             note_length(&mut self.put_lengths, bytes.len());
         }
-        self.by_content.insert(content, epoch);
         Ok(())
     }
 
@@ -208,13 +219,13 @@ impl<'v> Sources<'v> {
             self.next_same = vec![NONE; view.operations.len()];
             self.tokens = Table(HashTable::with_capacity(view.operations.len().min(ROOM_OPERATIONS_MAX)));
         }
-        if let Some(first) = self.first_append(view, token) {
+        let is_it = |number: u32| token_of(view, number) == token;
+        if let Some(first) = self.tokens.find_or_insert(Content::Bytes(token), number, is_it) {
             self.next_same[number as usize] = self.next_same[first as usize];
             self.next_same[first as usize] = number;
             return Ok(());
         }
         note_length(&mut self.token_lengths, token.len());
-        self.tokens.insert(Content::Bytes(token), number);
         Ok(())
     }
 
@@ -335,6 +346,14 @@ impl<'v> Sources<'v> {
             parts.push((append, at));
         }
         Ok(Some(parts))
+    }
+}
+
+/// The content of an epoch with this root.
+fn content_of<'v, 'a: 'v, M: Model>(view: &View<'v, 'a, M>, root: u32, initial: Content<'v>) -> Content<'v> {
+    match if root == NONE { Reveal::Nothing } else { view.reveal(root) } {
+        Reveal::Writes(content) => content,
+        _ => initial,
     }
 }
 

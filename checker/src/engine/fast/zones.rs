@@ -55,40 +55,46 @@ pub(super) fn arrange<'v, 'a: 'v, M: Model>(
     chains: &Chains,
 ) -> Result<Vec<u32>, Trouble> {
     let zone = |number: u32| &chains.zones[number as usize];
-    let numbers = 0..chains.zones.len() as u32;
-    let (mut forward, mut backward): (Vec<u32>, Vec<u32>) = numbers
-        .filter(|number| !chains.chain(*number as usize).is_empty())
-        .partition(|number| zone(*number).is_forward());
-    forward.sort_unstable_by_key(|number| (zone(*number).first_return, *number));
+    let (forward, backward) = by_last_call(view, chains);
+    // Where any two overlap, so do two neighbours: of those that begin before some zone ends, the one that ends next.
     if let Some(pair) = forward.windows(2).find(|pair| zone(pair[1]).first_return < zone(pair[0]).last_call) {
+        // The content at first is always the one.
+        let mut pair = [pair[0], pair[1]];
+        pair.sort_unstable_by_key(|number| zone(*number).first_return);
         let why = Why::Overlap { one: zone(pair[0]).span(view), other: zone(pair[1]).span(view) };
-        return Err(contradiction(view, chains, [pair[0], pair[1]], why));
+        return Err(contradiction(view, chains, pair, why));
     }
-    backward.sort_unstable_by_key(|number| (zone(*number).last_call, *number));
-    // Each chain with the instant at which it begins.
-    let mut instants: Vec<(u32, u32)> = Vec::with_capacity(forward.len() + backward.len());
-    let mut next = 0;
-    for number in backward {
-        let (start, end) = (zone(number).last_call, zone(number).first_return);
-        while forward.get(next).is_some_and(|outer| zone(*outer).last_call <= start) {
-            next += 1;
-        }
-        let around = forward.get(next).filter(|outer| zone(**outer).first_return < start);
-        let instant = match around {
-            Some(outer) if end < zone(*outer).last_call => {
-                let why = Why::Inside { outer: zone(*outer).span(view), inner: zone(number).span(view) };
-                return Err(contradiction(view, chains, [*outer, number], why));
-            }
-            Some(outer) => zone(*outer).last_call,
-            None => start,
-        };
-        instants.push((instant, number));
-    }
-    instants.extend(forward.iter().map(|number| (zone(*number).first_return, *number)));
-    instants.sort_unstable();
     let mut order = Vec::with_capacity(chains.sequence.len());
-    for (_, number) in instants {
-        order.extend_from_slice(chains.chain(number as usize));
+    let mut add = |number: u32| order.extend_from_slice(chains.chain(number as usize));
+    let mut forward = forward.into_iter().peekable();
+    let mut outer = None;
+    for number in backward {
+        let Zone { last_call: start, first_return: end, .. } = *zone(number);
+        while let Some(begun) = forward.next_if(|next| zone(*next).first_return < start) {
+            add(begun);
+            outer = Some(begun);
+        }
+        // What began before `start` may end behind it: then this goes right behind that, if it can wait so long.
+        if let Some(outer) = outer.filter(|outer| end < zone(*outer).last_call) {
+            let why = Why::Inside { outer: zone(outer).span(view), inner: zone(number).span(view) };
+            return Err(contradiction(view, chains, [outer, number], why));
+        }
+        add(number);
     }
+    forward.for_each(add);
     Ok(order)
+}
+
+/// The forward and the backward zones in the order of their last invocations. The operations are in that order already, so
+/// it takes no sorting.
+fn by_last_call<'v, 'a: 'v, M: Model>(view: &View<'v, 'a, M>, chains: &Chains) -> (Vec<u32>, Vec<u32>) {
+    let mut zone_of = vec![NONE; view.operations.len()];
+    for (number, zone) in (0..).zip(&chains.zones) {
+        // A chain without operations has none.
+        if let Some(zone_of) = zone_of.get_mut(zone.called as usize) {
+            *zone_of = number;
+        }
+    }
+    let numbers = zone_of.into_iter().filter(|number| *number != NONE);
+    numbers.partition(|number| chains.zones[*number as usize].is_forward())
 }
