@@ -330,6 +330,7 @@ mod tests {
         assert!(right[0] > 150 && right[1] > 40 && right[2] > right[1] + 20, "{right:?}");
         assert!(impossible[0] > 20, "{impossible:?}");
     }
+
     /// With care most histories of a register are guessed, however long, and what is guessed is right; what is not
     /// linearizable is never guessed.
     #[test]
