@@ -307,7 +307,7 @@ pub(super) fn print_summary(
     if let Some(bytes) = memory_bytes_max {
         facts.push(("memory", format!("{} MiB at most", bytes >> 20)));
     }
-    facts.extend([("faults", output::counts(&summary.faults))]);
+    facts.push(("faults", output::counts(&summary.faults)));
     if !summary.buggify.is_empty() {
         facts.push(("forced", output::counts(&summary.buggify)));
     }

@@ -8,6 +8,7 @@ mod shrinking;
 mod table;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,10 +19,11 @@ pub use ablation::Ingredient;
 pub use shrinking::{Shrinking, summary as summary_of_shrinking};
 pub use table::{Row, Table, TableError};
 
+use crate::artifact::RunRequest;
 use crate::core;
 use crate::fuzz::Source;
 use crate::model;
-use crate::outcome::Verdict;
+use crate::outcome::{Outcome, Verdict};
 use crate::parallel;
 use crate::runner::{self, Internal, RunOptions, Simulate};
 use crate::shards;
@@ -167,20 +169,35 @@ impl Exam {
         let first = range * RANGE_DISTANCE;
         let seeds_max = self.seeds_max.unwrap_or(stage.seeds_max()).min(RANGE_DISTANCE);
         let Some(source) = source else { return Ok(self.search_core(mutant, first, seeds_max)) };
+        let (found, core_seconds) = self.first_failure(simulate, mutant, source, first..first + seeds_max)?;
+        Ok(Search {
+            seeds: found.as_ref().map(|(request, _)| request.seed - first + 1),
+            oracle: found.and_then(|(_, outcome)| outcome.violation).map(|violation| violation.oracle),
+            core_seconds,
+        })
+    }
+
+    /// The first of `seeds` whose simulated cluster fails, within the time of a range, and the core-seconds up to there.
+    fn first_failure(
+        &self,
+        simulate: Simulate,
+        mutant: &Mutant,
+        source: &Source,
+        seeds: Range<u64>,
+    ) -> Result<(Option<(RunRequest, Outcome)>, f64), Internal> {
         let mut core_seconds = 0.0;
-        for seed in first..first + seeds_max {
-            let outcome =
-                runner::run(simulate, &source.request(seed, Some(mutant.id)), &RunOptions::default())?;
+        for seed in seeds {
+            let request = source.request(seed, Some(mutant.id));
+            let outcome = runner::run(simulate, &request, &RunOptions::default())?;
             core_seconds += outcome.core_seconds;
             if outcome.verdict == Verdict::Fail {
-                let oracle = outcome.violation.map(|violation| violation.oracle);
-                return Ok(Search { seeds: Some(seed - first + 1), oracle, core_seconds });
+                return Ok((Some((request, outcome)), core_seconds));
             }
             if core_seconds > self.time_max.as_secs_f64() {
                 break;
             }
         }
-        Ok(Search { seeds: None, oracle: None, core_seconds })
+        Ok((None, core_seconds))
     }
 
     /// The models that can see the mutant's group, until one has found it.

@@ -7,10 +7,9 @@ use eraft::mutants::{CATALOGUE, Mutant};
 use serde::{Deserialize, Serialize};
 
 use super::{Exam, ExamError, SIMULATION_SEEDS_MAX, percentile};
-use crate::artifact::{Artifact, RunRequest};
+use crate::artifact::Artifact;
 use crate::explain;
-use crate::outcome::{Outcome, Verdict};
-use crate::runner::{self, RunOptions, Simulate};
+use crate::runner::{self, Simulate};
 use crate::shrink::{self, Effort, ShrinkError, Size};
 
 /// A mutant's first failing run, and what it shrank to.
@@ -40,7 +39,10 @@ impl Exam {
     /// The first run of `mutant` that fails in its swarm scenario, made small and drawn; `None` if none fails.
     pub fn shrink(&self, simulate: Simulate, mutant: &Mutant) -> Result<Option<Shrinking>, ExamError> {
         let begun = Instant::now();
-        let Some((request, outcome)) = self.first_failure(simulate, mutant)? else { return Ok(None) };
+        let source = self.scenario_of(mutant)?;
+        let seeds = 0..self.seeds_max.unwrap_or(SIMULATION_SEEDS_MAX);
+        let (found, _) = self.first_failure(simulate, mutant, &source, seeds)?;
+        let Some((request, outcome)) = found else { return Ok(None) };
         let found_seconds = seconds_since(begun);
         let violation = outcome.violation.as_ref().map(|it| (it.oracle.clone(), it.fingerprint.clone()));
         let Some((oracle, fingerprint)) = violation else { return Ok(None) };
@@ -69,22 +71,6 @@ impl Exam {
             before: rounded(shrunk.before),
             after: rounded(shrunk.after),
         }))
-    }
-
-    fn first_failure(
-        &self,
-        simulate: Simulate,
-        mutant: &Mutant,
-    ) -> Result<Option<(RunRequest, Outcome)>, ExamError> {
-        let source = self.scenario_of(mutant)?;
-        for seed in 0..self.seeds_max.unwrap_or(SIMULATION_SEEDS_MAX) {
-            let request = source.request(seed, Some(mutant.id));
-            let outcome = runner::run(simulate, &request, &RunOptions::default())?;
-            if outcome.verdict == Verdict::Fail {
-                return Ok(Some((request, outcome)));
-            }
-        }
-        Ok(None)
     }
 }
 
